@@ -1,0 +1,313 @@
+"""The program: what a marketer or data engineer writes in `program/*.yaml`, as typed models.
+
+Every model forbids unknown keys, so that a misspelt setting is an error and not a silent default. Rule texts are
+plain strings here; `personalization.rules` parses and types them.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Code = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,19}$")]
+Rule = str
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- program.yaml ----------------------------------------------------------------------------------------------------
+
+
+class Holdout(Model):
+    """A fixed share of customers who get no campaign at all, to measure what campaigns bring in total."""
+
+    share: Share = 0.05
+    salt: str = "holdout-1"
+
+
+class FrequencyCap(Model):
+    """At most `sends` in any `days` days for customers for whom `when` holds; the first tier that fits applies."""
+
+    tier: Name
+    when: Rule | None = None
+    sends: int = Field(ge=0)
+    days: int = Field(gt=0)
+
+
+class Fatigue(Model):
+    """`min_gap_days`: a customer is mailed only when the last send is *more than* this many days ago."""
+
+    min_gap_days: int = Field(default=3, ge=0)
+    caps: list[FrequencyCap] = []
+
+
+class Scoring(Model):
+    """Purchase propensity: the chance of a purchase within `horizon_days` after `as_of`."""
+
+    horizon_days: int = Field(default=28, gt=0)
+    training_cutoffs: int = Field(default=6, ge=2)
+    retrain_after_days: int = Field(default=7, gt=0)
+    bands: dict[Name, Share] = {"low": 0.0, "medium": 0.5, "high": 0.8}
+
+
+class ProgramFile(Model):
+    name: str
+    timezone: str = "UTC"
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    languages: list[str] = ["en"]
+    start: date = Field(description="first day for which the program can be run; the first Dagster partition")
+    holdout: Holdout = Holdout()
+    fatigue: Fatigue = Fatigue()
+    scoring: Scoring = Scoring()
+    min_completeness: Share = Field(
+        default=0.0, description="share of decision fields that must be known before a customer is mailed"
+    )
+
+
+# --- sources.yaml ----------------------------------------------------------------------------------------------------
+
+Entity = Literal["customers", "products", "order_lines", "campaign_history", "email_events", "consent_events"]
+
+
+class SourceTable(Model):
+    """One table of a source and how its columns become the columns of an entity (canonical name: source name)."""
+
+    entity: Entity
+    columns: dict[str, str]
+    constants: dict[str, str | int | float | bool] = {}
+    cursor: str | None = Field(default=None, description="source column that only grows; loads are incremental by it")
+    write: Literal["append", "replace"] = "append"
+    # files
+    path: str | None = None
+    format: Literal["csv", "jsonl", "parquet"] | None = None
+    delimiter: str = ","
+    # databases
+    table: str | None = None
+    # REST
+    endpoint: str | None = None
+    records: str | None = Field(default=None, description="JSON path of the list of records, e.g. `data`")
+    params: dict[str, str | int] = {}
+
+
+class Pagination(Model):
+    """How a REST source is paged: by page number, an opaque cursor in the answer, or a `Link: rel=next` header."""
+
+    kind: Literal["page", "cursor", "link"]
+    page_param: str = "page"
+    size_param: str | None = None
+    size: int = 500
+    cursor_param: str = "cursor"
+    cursor_path: str = "next_cursor"
+
+
+class FilesSource(Model):
+    kind: Literal["files"]
+    location: str = Field(description="a folder, `package:NAME/FOLDER`, or an object-store URL such as s3://bucket/in")
+    tables: dict[Name, SourceTable]
+
+
+class DatabaseSource(Model):
+    kind: Literal["database"]
+    connection: str = Field(description="SQLAlchemy URL; write secrets as ${env:NAME}")
+    tables: dict[Name, SourceTable]
+
+
+class RestSource(Model):
+    kind: Literal["rest"]
+    base_url: str
+    bearer_token: str | None = Field(default=None, description="write it as ${env:NAME}")
+    since_param: str | None = Field(default=None, description="query parameter that takes the last cursor value")
+    pagination: Pagination | None = None
+    tables: dict[Name, SourceTable]
+
+
+Source = Annotated[FilesSource | DatabaseSource | RestSource, Field(discriminator="kind")]
+
+
+class SourcesFile(Model):
+    sources: dict[Name, Source]
+
+
+# --- consent.yaml ----------------------------------------------------------------------------------------------------
+
+
+class Notice(Model):
+    """What people were told when they agreed. The hash of the text is stored with each consent event."""
+
+    version: str
+    text: str
+
+
+class Purpose(Model):
+    title: str
+    channel: str = "email"
+    lawful_basis: Literal["consent", "legitimate_interest", "contract"] = "consent"
+    notices: list[Notice] = []
+
+
+class ConsentFile(Model):
+    purposes: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")], Purpose]
+
+
+# --- segments.yaml ---------------------------------------------------------------------------------------------------
+
+
+class Segment(Model):
+    """Who belongs. `unknown` says what happens to people about whom the rule can't be decided."""
+
+    title: str
+    rule: Rule
+    unknown: Literal["exclude", "include", "hold"] = "exclude"
+    min_completeness: Share = 0.0
+    owner: str | None = None
+
+
+class SegmentsFile(Model):
+    segments: dict[Name, Segment]
+
+
+# --- content.yaml, offers.yaml ---------------------------------------------------------------------------------------
+
+
+class Branch(Model):
+    code: Code
+    when: Rule
+    title: str = ""
+
+
+class Otherwise(Model):
+    code: Code
+    title: str = ""
+
+
+class Block(Model):
+    """Ordered branches; the first that holds gives its code. `otherwise` is mandatory: nobody gets a hole."""
+
+    title: str
+    branches: list[Branch] = Field(min_length=1)
+    otherwise: Otherwise
+
+    @model_validator(mode="after")
+    def _codes_differ(self) -> Block:
+        codes = [branch.code for branch in self.branches] + [self.otherwise.code]
+        twice = sorted({code for code in codes if codes.count(code) > 1})
+        if twice:
+            raise ValueError(f"code {', '.join(twice)} is used twice in this block")
+        return self
+
+
+class ContentFile(Model):
+    blocks: dict[Name, Block]
+
+
+class Offer(Model):
+    """Offers are tried in the order written; the first whose rule holds is made."""
+
+    code: Code
+    title: str
+    when: Rule | None = None
+
+
+class OffersFile(Model):
+    offers: dict[Name, Offer]
+
+
+# --- campaigns.yaml, experiments.yaml --------------------------------------------------------------------------------
+
+
+class Campaign(Model):
+    """`value` is an arithmetic expression over profile fields; among equal priorities the larger value wins."""
+
+    title: str
+    purpose: str
+    audience: Rule
+    priority: int = 100
+    value: str | None = None
+    blocks: list[Name] = []
+    offers: list[Name] = []
+    experiment: Name | None = None
+    destinations: list[Name] = []
+    starts: date | None = None
+    ends: date | None = None
+
+
+class CampaignsFile(Model):
+    campaigns: dict[Name, Campaign]
+
+
+class Experiment(Model):
+    """A protocol. Its hash is fixed in the ledger before the first assignment; a change needs a new `version`."""
+
+    title: str
+    version: int = Field(ge=1)
+    hypothesis: str
+    metric: Literal["purchase_28d", "conversion"] = "purchase_28d"
+    arms: dict[Name, Share] = Field(min_length=2)
+    control: Name
+    eligible: Rule | None = None
+    salt: str
+
+    @model_validator(mode="after")
+    def _arms_add_up(self) -> Experiment:
+        if abs(sum(self.arms.values()) - 1) > 1e-9:
+            raise ValueError(f"the arms' shares add up to {sum(self.arms.values()):g}, not to 1")
+        if self.control not in self.arms:
+            raise ValueError(f"control arm '{self.control}' is not one of the arms")
+        return self
+
+
+class ExperimentsFile(Model):
+    experiments: dict[Name, Experiment]
+
+
+# --- destinations.yaml -----------------------------------------------------------------------------------------------
+
+
+class DestinationField(Model):
+    """A decision or profile column sent to the platform under `name`; `null` says what an unknown value does there."""
+
+    name: str
+    column: str
+    type: Literal["text", "number", "date"] = "text"
+    max_length: int | None = None
+    null: Literal["keep", "clear"] = "keep"
+
+
+class Guard(Model):
+    """Mass-change guard: stop before the first request when a run would change more than this."""
+
+    max_removed_share: Share = 0.05
+    min_removed: int = 100
+    max_add_factor: float = 3.0
+
+
+class CsvDestination(Model):
+    platform: Literal["csv"]
+    folder: str | None = Field(default=None, description="default: var/exports/<destination>")
+    fields: list[DestinationField]
+    guard: Guard = Guard()
+
+
+class MailchimpDestination(Model):
+    platform: Literal["mailchimp"]
+    base_url: str | None = Field(default=None, description="default: from the data centre at the end of the API key")
+    api_key: str = Field(description="write it as ${env:NAME}")
+    list_id: str
+    new_contacts: Literal["subscribed", "pending"] = Field(
+        default="subscribed", description="status of contacts new to the list; existing contacts keep theirs"
+    )
+    fields: list[DestinationField]
+    guard: Guard = Guard()
+
+
+Destination = Annotated[CsvDestination | MailchimpDestination, Field(discriminator="platform")]
+
+
+class DestinationsFile(Model):
+    destinations: dict[Name, Destination]

@@ -1,0 +1,190 @@
+"""The embedded warehouse: one DuckDB file, one writing process, opened late and closed early.
+
+DuckDB lets one process write a file and shuts every other process out meanwhile, so nothing keeps a connection
+between stages; dbt, which runs in a process of its own, finds the file free.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from personalization.as_of import AsOf
+from personalization.errors import WarehouseError
+
+_LOCK = re.compile(r"Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
+
+
+@dataclass
+class Warehouse:
+    """Opens connections to the DuckDB file.
+
+    Parameters
+    ----------
+    path : Path
+        The database file; made when it does not exist.
+    wait_seconds : float
+        How long to wait for another process to let the file go before `WarehouseError`.
+    threads, memory_limit
+        DuckDB settings; None leaves DuckDB's own default.
+    """
+
+    path: Path
+    wait_seconds: float = 10.0
+    threads: int | None = None
+    memory_limit: str | None = None
+
+    @contextmanager
+    def connect(self, *, read_only: bool = False) -> Iterator[Session]:
+        """A session that is closed at the end of the block.
+
+        Raises
+        ------
+        WarehouseError
+            When another process holds the file (with its PID), or the file can't be opened or written.
+        """
+        connection = self._open(read_only=read_only)
+        try:
+            yield Session(connection)
+        except duckdb.IOException as error:
+            raise WarehouseError(f"the warehouse {self.path} can't be written: {_first_line(error)}") from error
+        finally:
+            connection.close()
+
+    def _open(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        config: dict[str, Any] = {}
+        if self.threads:
+            config["threads"] = self.threads
+        if self.memory_limit:
+            config["memory_limit"] = self.memory_limit
+        deadline = time.monotonic() + self.wait_seconds
+        while True:
+            try:
+                connection = duckdb.connect(str(self.path), read_only=read_only, config=config)
+                connection.execute("set timezone = 'UTC'")  # no result may depend on the machine's own zone
+                return connection
+            except duckdb.IOException as error:
+                lock = _LOCK.search(str(error))
+                if lock and time.monotonic() < deadline:
+                    time.sleep(0.2)
+                    continue
+                if lock:
+                    raise WarehouseError(
+                        f"the warehouse {self.path} is locked by process {lock['pid']} ({lock['program']})",
+                        hint="wait for that run to end, or stop it; only one process can write the warehouse",
+                    ) from None
+                raise WarehouseError(
+                    f"the warehouse {self.path} can't be opened: {_first_line(error)}",
+                    hint="it is a cache: move it away and run again to rebuild it from landing and ledger",
+                ) from None
+
+
+class Session:
+    """One open connection with the few operations that stages need. `raw` is the DuckDB connection itself."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.raw = connection
+
+    @property
+    def ibis(self) -> Any:
+        """The same connection as an Ibis backend."""
+        import ibis
+
+        return ibis.duckdb.from_connection(self.raw)
+
+    def arrow(self, sql: str, parameters: list[Any] | dict[str, Any] | None = None) -> pa.Table:
+        """The result of a query as an Arrow table. `sql` is the project's own text, never a user's."""
+        return self.raw.sql(sql, params=parameters).to_arrow_table()
+
+    def rows(self, sql: str, parameters: list[Any] | dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """The result of a small query as Python tuples."""
+        return self.raw.execute(sql, parameters).fetchall()
+
+    def value(self, sql: str, parameters: list[Any] | dict[str, Any] | None = None) -> Any:
+        """The first column of the first row, or None."""
+        rows = self.rows(sql, parameters)
+        return rows[0][0] if rows else None
+
+    def execute(self, sql: str, parameters: list[Any] | dict[str, Any] | None = None) -> None:
+        self.raw.execute(sql, parameters)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing."""
+        self.raw.execute("begin transaction")
+        try:
+            yield
+        except BaseException:
+            self.raw.execute("rollback")
+            raise
+        self.raw.execute("commit")
+
+    @contextmanager
+    def registered(self, **tables: pa.Table) -> Iterator[None]:
+        """Arrow tables visible to SQL under the given names during the block."""
+        for name, table in tables.items():
+            self.raw.register(name, table)
+        try:
+            yield
+        finally:
+            for name in tables:
+                self.raw.unregister(name)
+
+    def has_table(self, table: str) -> bool:
+        """Whether `schema.name` exists as a table or view."""
+        schema, name = table.split(".")
+        return bool(
+            self.value(
+                "select count(*) from information_schema.tables where table_schema = ? and table_name = ?",
+                [schema, name],
+            )
+        )
+
+    def replace_table(self, table: str, query: str, parameters: list[Any] | dict[str, Any] | None = None) -> int:
+        """Create or replace `schema.name` from a query, in one statement. Returns the number of rows."""
+        self.raw.execute(f"create schema if not exists {table.split('.')[0]}")
+        self.raw.execute(f"create or replace table {table} as {query}", parameters)
+        return int(self.value(f"select count(*) from {table}"))  # noqa: S608  (table is a name of ours)
+
+    def replace_day(
+        self, table: str, as_of: AsOf, query: str, parameters: list[Any] | dict[str, Any] | None = None
+    ) -> int:
+        """Replace the rows of one `as_of` day of `schema.name` by a query's rows, all or nothing.
+
+        The query must return a DATE column `as_of` equal to the day in every row. A table whose columns changed
+        since it was made is rebuilt from this day on (it is a cache). Returns the number of rows written.
+        """
+        self.raw.execute(f"create schema if not exists {table.split('.')[0]}")
+        with self.transaction():
+            self.raw.execute(f"create or replace temp table _new_day as {query}", parameters)
+            columns = self.rows("select column_name, column_type from (describe _new_day)")
+            if not self.has_table(table) or columns != self.rows(
+                f"select column_name, column_type from (describe {table})"  # noqa: S608
+            ):
+                self.raw.execute(f"create or replace table {table} as from _new_day limit 0")
+            self.raw.execute(f"delete from {table} where as_of = ?", [as_of.day])  # noqa: S608
+            self.raw.execute(f"insert into {table} from _new_day order by all")
+            count = int(self.value("select count(*) from _new_day"))
+            self.raw.execute("drop table _new_day")
+        return count
+
+    def fingerprint(self, table: str) -> str:
+        """A hash over all rows of a table that does not depend on their order, to compare two builds."""
+        return str(
+            self.value(
+                f"select count(*) || '-' || coalesce(sum(hash(t)::hugeint), 0)::varchar from {table} t"  # noqa: S608
+            )
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
