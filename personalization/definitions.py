@@ -6,7 +6,6 @@ sync → validation → normalise → features → scoring → segments → deci
 import dagster as dg
 
 from personalization import jobs, schedules, sensors
-from personalization.program import Program
 from personalization.resources import RuntimeResource
 from personalization.runtime import Runtime
 from personalization.stages.decisions import assets as decisions
@@ -37,8 +36,9 @@ CHECKS = (
 )
 
 
-def definitions(program: Program, loggers: dict[str, dg.LoggerDefinition] | None = None) -> dg.Definitions:
-    """All definitions for one program. Its day partitions start at `start` of program.yaml."""
+def definitions(runtime: Runtime, loggers: dict[str, dg.LoggerDefinition] | None = None) -> dg.Definitions:
+    """All definitions for one workspace and its program. The day partitions start at `start` of program.yaml."""
+    program, workspace = runtime.program, runtime.workspace
     daily = dg.DailyPartitionsDefinition(
         start_date=program.settings.start.isoformat(),
         timezone=program.settings.timezone,
@@ -50,7 +50,12 @@ def definitions(program: Program, loggers: dict[str, dg.LoggerDefinition] | None
         jobs=jobs.all_jobs(),
         schedules=schedules.all_schedules(program),
         sensors=sensors.all_sensors(program),
-        resources={"runtime": RuntimeResource(), **normalise.resources()},
+        resources={
+            "runtime": RuntimeResource(
+                root=str(workspace.root), state=str(workspace.state), in_state=workspace.ledger is None
+            ),
+            **normalise.resources(workspace),
+        },
         executor=dg.in_process_executor,  # on two cores a process a step costs ten times the work itself
         loggers=loggers,
     )
@@ -59,4 +64,4 @@ def definitions(program: Program, loggers: dict[str, dg.LoggerDefinition] | None
 @dg.definitions
 def defs() -> dg.Definitions:
     """The code location that `dagster dev` loads, for the program in the current workspace."""
-    return definitions(Runtime.from_environment().program)
+    return definitions(Runtime.from_environment())

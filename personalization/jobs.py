@@ -33,6 +33,11 @@ weekly_training = dg.define_asset_job(
     selection=TRAINING,
     description="Trains and judges the propensity model on what is known at the as_of day.",
 )
+decide = dg.define_asset_job(
+    "decide",
+    selection=dg.AssetSelection.all() - AUDIT - dg.AssetSelection.groups("export", "monitoring"),
+    description="Every stage up to the decisions; nothing is exported.",
+)
 monthly_audit = dg.define_asset_job(
     "monthly_audit",
     selection=AUDIT,
@@ -41,7 +46,7 @@ monthly_audit = dg.define_asset_job(
 
 
 def all_jobs() -> list:
-    return [refresh, daily_refresh, weekly_training, monthly_audit]
+    return [refresh, daily_refresh, decide, weekly_training, monthly_audit]
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def run_in_process(
 
     home = prepare_dagster_home(runtime)
     os.environ["DAGSTER_HOME"] = str(home)
-    defs = definitions(runtime.program, loggers={"progress": _progress_logger(on_progress)})
+    defs = definitions(runtime, loggers={"progress": _progress_logger(on_progress)})
     definition = defs.resolve_job_def(job)
     with only_run(runtime), dg.DagsterInstance.from_config(str(home)) as instance:
         sweep_dead_runs(instance)

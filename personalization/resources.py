@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import dagster as dg
 
 from personalization.as_of import AsOf
 from personalization.runtime import Runtime
-from personalization.workspace import Workspace
+from personalization.workspace import LEDGER_VARIABLE, Workspace
 
 
 class RuntimeResource(dg.ConfigurableResource):
@@ -16,15 +18,20 @@ class RuntimeResource(dg.ConfigurableResource):
     ----------
     root, state : str
         Folders; empty means PERSONALIZATION_HOME and PERSONALIZATION_STATE, else the current folder.
+    in_state : bool
+        The ledger is in the state folder whatever PERSONALIZATION_LEDGER_URL says (plans run on such a copy).
     """
 
     root: str = ""
     state: str = ""
+    # The ledger's URL may hold a password, and Dagster shows configuration: it comes from the environment only.
+    in_state: bool = False
 
     def get(self) -> Runtime:
-        if self.root:
-            return Runtime(Workspace.at(self.root, self.state or None))
-        return Runtime.from_environment()
+        if not self.root:
+            return Runtime.from_environment()
+        ledger = None if self.in_state else os.environ.get(LEDGER_VARIABLE)
+        return Runtime(Workspace.at(self.root, self.state or None, ledger))
 
 
 def as_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, runtime: Runtime) -> AsOf:

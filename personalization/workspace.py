@@ -12,25 +12,33 @@ from pathlib import Path
 
 ROOT_VARIABLE = "PERSONALIZATION_HOME"
 STATE_VARIABLE = "PERSONALIZATION_STATE"
+LEDGER_VARIABLE = "PERSONALIZATION_LEDGER_URL"
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths of one installation. Nothing is created by asking for a path."""
+    """Paths of one installation. Nothing is created by asking for a path.
+
+    `ledger` is the SQLAlchemy URL of a ledger outside the state folder, such as a PostgreSQL database.
+    """
 
     root: Path
     state: Path
+    ledger: str | None = None
 
     @classmethod
-    def at(cls, root: str | Path, state: str | Path | None = None) -> Workspace:
-        """A workspace at `root`; state goes to `root/var` unless given."""
+    def at(cls, root: str | Path, state: str | Path | None = None, ledger: str | None = None) -> Workspace:
+        """A workspace at `root`; state goes to `root/var` and the ledger into it unless given."""
         root = Path(root).resolve()
-        return cls(root, Path(state).resolve() if state else root / "var")
+        return cls(root, Path(state).resolve() if state else root / "var", ledger or None)
 
     @classmethod
     def from_environment(cls) -> Workspace:
-        """The workspace named by PERSONALIZATION_HOME and PERSONALIZATION_STATE, else the current folder."""
-        return cls.at(os.environ.get(ROOT_VARIABLE) or Path.cwd(), os.environ.get(STATE_VARIABLE) or None)
+        """The workspace named by PERSONALIZATION_HOME, _STATE and _LEDGER_URL, else the current folder."""
+        environment = os.environ.get
+        return cls.at(
+            environment(ROOT_VARIABLE) or Path.cwd(), environment(STATE_VARIABLE), environment(LEDGER_VARIABLE)
+        )
 
     @property
     def program(self) -> Path:
@@ -55,8 +63,8 @@ class Workspace:
 
     @property
     def ledger_url(self) -> str:
-        """SQLAlchemy URL of the ledger; SQLite in the state folder unless PERSONALIZATION_LEDGER_URL says otherwise."""
-        return os.environ.get("PERSONALIZATION_LEDGER_URL") or f"sqlite:///{self.state / 'ledger.sqlite'}"
+        """SQLAlchemy URL of the ledger; SQLite in the state folder unless another one is given."""
+        return self.ledger or f"sqlite:///{self.state / 'ledger.sqlite'}"
 
     @property
     def models(self) -> Path:
