@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from personalization.as_of import AsOf
+from personalization.crash_points import crash_point
 from personalization.errors import PersonalizationError
 from personalization.runtime import Runtime
 
@@ -164,8 +165,12 @@ def _progress_logger(on_progress: Callable[[str, str], None] | None) -> dg.Logge
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             event = getattr(record, "dagster_event", None)
-            if on_progress and event is not None and event.event_type_value in kinds:
-                on_progress(kinds[event.event_type_value], event.step_key)
+            if event is None or event.event_type_value not in kinds:
+                return
+            kind = kinds[event.event_type_value]
+            if on_progress:
+                on_progress(kind, event.step_key)
+            crash_point(f"{kind}:{event.step_key}")
 
     @dg.logger(description="Tells the CLI which step runs; the full log is in the Dagster UI.")
     def progress(_init: dg.InitLoggerContext) -> logging.Logger:

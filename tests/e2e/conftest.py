@@ -1,0 +1,56 @@
+"""One small workspace, run once, shared by the tests that only look at it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from personalization.sandbox import run_sandbox
+from personalization.warehouse import Warehouse
+from tests.e2e.small import API_KEY, DAY, Cli, make_small_workspace
+
+
+def fingerprints(root: Path) -> dict[str, str]:
+    """A hash of the rows of every table and view in the warehouse."""
+    with Warehouse(root / "var" / "warehouse.duckdb").connect() as session:
+        names = session.rows(
+            "select table_schema || '.' || table_name from information_schema.tables"
+            " where table_schema not in ('main', 'information_schema', 'pg_catalog') order by 1"
+        )
+        return {name: session.fingerprint(name) for (name,) in names}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A workspace after its first run, the stand-in it exported to, and what the run printed."""
+
+    cli: Cli
+    sandbox: Any
+    first: dict[str, Any]
+    tables: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Program, data and keys of a small workspace that was never run. Copy it, don't use it."""
+    from personalization.ledger import Keyring
+
+    root = make_small_workspace(tmp_path_factory.mktemp("blank") / "shop")
+    Keyring.create(root / "var" / "keys.json")
+    return root
+
+
+@pytest.fixture(scope="session")
+def line(blank: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    root = Path(shutil.copytree(blank, tmp_path_factory.mktemp("line") / "shop"))
+    with run_sandbox("mailchimp", api_key=API_KEY, list_id="demo000001") as sandbox:
+        cli = Cli(root, sandbox.base_url)
+        result = cli.run("run", "--as-of", DAY, "--json")
+        assert result.returncode == 0, result.stderr[-4000:]
+        yield Line(cli, sandbox, json.loads(result.stdout), fingerprints(root))

@@ -1,0 +1,70 @@
+"""Killed anywhere, run again: same tables, same exports as without the kill (invariant 7 of docs/architecture.md)."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+import requests
+
+from personalization.sandbox import run_sandbox
+from tests.e2e.conftest import Line, fingerprints
+from tests.e2e.small import API_KEY, DAY, Cli
+
+
+def steps(line: Line) -> list[str]:
+    """The steps of a run in the order they ran, as printed by the CLI where there is no terminal."""
+    result = line.cli.run("run", "--as-of", DAY)
+    assert result.returncode == 0, result.stderr[-4000:]
+    return [text.strip() for text in result.stderr.splitlines() if text.startswith("  ")]
+
+
+def held_by_platform(base_url: str) -> dict[str, tuple[str, dict[str, object], tuple[str, ...]]]:
+    url = f"{base_url}/lists/demo000001/members"
+    members = requests.get(url, params={"count": 1000}, auth=("any", API_KEY), timeout=10).json()["members"]
+    return {
+        m["email_address"]: (m["status"], m["merge_fields"], tuple(sorted(tag["name"] for tag in m["tags"])))
+        for m in members
+    }
+
+
+def exported_files(root: Path) -> set[bytes]:
+    return {path.read_bytes() for path in (root / "var" / "exports").rglob("*.csv")}
+
+
+def assert_same_as_uninterrupted(line: Line, cli: Cli) -> None:
+    assert fingerprints(cli.root) == line.tables
+    assert held_by_platform(cli.mailchimp) == held_by_platform(line.cli.mailchimp)
+    assert exported_files(cli.root) == exported_files(line.cli.root)
+
+
+def test_killed_after_every_step_in_turn(line: Line, blank: Path, tmp_path: Path) -> None:
+    """One workspace, killed once after each step, each time a little further; then left to finish."""
+    # The workspace is copied with its keys, so that tokens, and with them all tables, can be compared.
+    root = Path(shutil.copytree(blank, tmp_path / "shop"))
+    boundaries = [step for step in steps(line) if step.startswith(STAGE_ENDS)]
+    assert len(boundaries) >= len(STAGE_ENDS)
+    with run_sandbox("mailchimp", api_key=API_KEY, list_id="demo000001") as sandbox:
+        cli = Cli(root, sandbox.base_url)
+        for step in boundaries:
+            killed = cli.run("run", "--as-of", DAY, PERSONALIZATION_CRASH_AT=f"success:{step}")
+            assert killed.returncode == -signal.SIGKILL, (step, killed.stderr[-2000:])
+        result = cli.run("run", "--as-of", DAY)
+        assert result.returncode == 0, result.stderr[-4000:]
+        assert_same_as_uninterrupted(line, cli)
+
+
+# The last step of each stage; a step's name begins with its first asset's key.
+STAGE_ENDS = (
+    "landing",
+    "landed",
+    "normalise",
+    "features",
+    "scores__",
+    "segments",
+    "decisions",
+    "export__file",
+    "export__mailchimp",
+    "monitoring__report",
+)
