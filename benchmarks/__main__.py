@@ -1,0 +1,44 @@
+"""Runs all benchmarks and prints seconds and ratios. RESULTS.md keeps the numbers of past runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from time import perf_counter
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.segments import bench_segments
+
+CUSTOMERS = 200_000
+
+
+def main() -> None:
+    out = Console()
+    _show(out, f"100 segments, {CUSTOMERS:,} customers, {CUSTOMERS * 20:,} customer-days", bench_segments(CUSTOMERS))
+    _show(out, "Loading the code location (whole process)", _location())
+
+
+def _location() -> list[tuple[str, float]]:
+    def seconds(code: str) -> float:
+        start = perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return perf_counter() - start
+
+    seconds("import personalization.definitions")  # compile byte code
+    return [
+        ("import dagster, dagster_dbt", seconds("import dagster, dagster_dbt")),
+        ("our definitions", seconds("import personalization.definitions as d; d.defs()")),
+    ]
+
+
+def _show(out: Console, title: str, rows: list[tuple[str, float]]) -> None:
+    table = Table("", "seconds", "ratio to the first", title=title, title_justify="left")
+    for name, seconds in rows:
+        table.add_row(name, f"{seconds:.2f}", f"{seconds / rows[0][1]:.2f}")
+    out.print(table)
+
+
+if __name__ == "__main__":
+    main()
