@@ -107,7 +107,7 @@ def run(
     """Run every stage from the sources to the report. Safe to repeat, also after a crash."""
     runtime = _runtime()
     day = _day(runtime, as_of)
-    _run(runtime, day, select=select, train=train, override_guard=override_guard)
+    _run(runtime, day, selection=select, train=train, override_guard=override_guard)
     _print_summary(runtime, day, as_json)
 
 
@@ -150,7 +150,7 @@ def explain(
     if as_json:
         _print_json(explanation.to_dict())
     else:
-        out.print(explanation.to_text(), markup=False)
+        out.print(explanation.to_text(), markup=False, soft_wrap=True)
 
 
 @app.command()

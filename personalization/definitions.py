@@ -44,8 +44,10 @@ def definitions(runtime: Runtime, loggers: dict[str, dg.LoggerDefinition] | None
         timezone=program.settings.timezone,
         end_offset=1,  # a day can be run from its first instant on: it looks only at what came before
     )
+    assets = [asset for stage in STAGES for asset in stage.assets(program, daily)]
     return dg.Definitions(
-        assets=[asset for stage in STAGES for asset in stage.assets(program, daily)],
+        # a run is for one day: `as_of` is a single instant, so a backfill is one run a partition
+        assets=[asset.with_attributes(backfill_policy=dg.BackfillPolicy.multi_run(1)) for asset in assets],
         asset_checks=[check for stage in CHECKS for check in stage.checks(program, daily)],
         jobs=jobs.all_jobs(),
         schedules=schedules.all_schedules(program),

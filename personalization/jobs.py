@@ -4,15 +4,19 @@ import contextlib
 import fcntl
 import logging
 import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
+from personalization import __version__
 from personalization.as_of import AsOf
 from personalization.crash_points import crash_point
-from personalization.errors import PersonalizationError
+from personalization.errors import PersonalizationError, did_you_mean
 from personalization.runtime import Runtime
 
 TRAINING = dg.AssetSelection.assets(["scores", "propensity_model"])
@@ -64,38 +68,82 @@ def run_in_process(
     *,
     job: str = "refresh",
     selection: list[str] | None = None,
-    run_config: dict | None = None,
-    on_progress: Callable[[str, str], None] | None = None,
+    train: bool = False,
+    override_guard: str | None = None,
+    on_progress: Callable[..., None] | None = None,
 ) -> RunOutcome:
     """Run a job for one day in this process, against the workspace's own Dagster instance.
 
+    What the steps and dbt print goes to `var/run.log`.
+
     Parameters
     ----------
+    selection : list of str, optional
+        Only these assets, as `schema/table`.
+    train : bool
+        Train the model even when it is not due.
+    override_guard : str, optional
+        Who lets exports pass the mass-change guard, and why.
     on_progress : callable, optional
-        Called with ("planned" | "start" | "success" | "failure", step name).
+        Called with ("planned", "", number of steps), then ("start" | "success" | "failure", step).
 
     Raises
     ------
     PersonalizationError
-        The error of the first step that failed, or that another run holds the workspace.
+        The error of the first step that failed; no such asset; or another run holds the workspace.
     """
     from personalization.definitions import definitions
 
+    # Dagster marks partitioned checks as a preview in every release; the version is pinned and tests cover them.
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     home = prepare_dagster_home(runtime)
     os.environ["DAGSTER_HOME"] = str(home)
-    defs = definitions(runtime, loggers={"progress": _progress_logger(on_progress)})
-    definition = defs.resolve_job_def(job)
-    with only_run(runtime), dg.DagsterInstance.from_config(str(home)) as instance:
+    with (
+        only_run(runtime),
+        _output_to(runtime.workspace.state / "run.log"),
+        dg.DagsterInstance.from_config(str(home)) as instance,
+    ):
+        defs = definitions(runtime, loggers={"progress": _progress_logger(on_progress)})
+        keys = _selected(defs, selection)
+        definition = defs.resolve_job_def(job)
+        if keys:
+            definition = definition.get_subset(asset_selection=keys)
+        if on_progress:
+            on_progress("planned", "", len(definition.graph.node_defs))
         sweep_dead_runs(instance)
-        result = definition.execute_in_process(
-            instance=instance,
-            partition_key=as_of.key if definition.partitions_def else None,
-            run_config={"loggers": {"progress": {}}, **(run_config or {})},
-            asset_selection=[dg.AssetKey.from_user_string(key) for key in selection] if selection else None,
-            tags={PID_TAG: str(os.getpid())},
-        )
+        with _in_the_run_book(runtime, as_of):
+            result = definition.execute_in_process(
+                instance=instance,
+                partition_key=as_of.key if definition.partitions_def else None,
+                run_config=_run_config(definition, runtime, train, override_guard),
+                tags={PID_TAG: str(os.getpid())},
+            )
     evaluations = result.get_asset_check_evaluations()
     return RunOutcome(result.run_id, [_check_name(check) for check in evaluations if not check.passed])
+
+
+def _selected(defs: dg.Definitions, selection: list[str] | None) -> set[dg.AssetKey] | None:
+    if not selection:
+        return None
+    known = {key.to_user_string(): key for key in defs.resolve_all_asset_keys()}
+    for name in selection:
+        if name not in known:
+            raise PersonalizationError(f"there is no asset '{name}' ({did_you_mean(name, known)})")
+    return {known[name] for name in selection}
+
+
+def _run_config(
+    definition: dg.JobDefinition, runtime: Runtime, train: bool, override_guard: str | None
+) -> dict[str, Any]:
+    steps = {node.name for node in definition.graph.node_defs}
+    ops: dict[str, Any] = {}
+    if train:
+        ops["scores__propensity_model"] = {"config": {"force": True}}
+    if override_guard:
+        ops |= {
+            f"export__{name}": {"config": {"override_guard": override_guard}} for name in runtime.program.destinations
+        }
+    return {"loggers": {"progress": {}}, "ops": {step: config for step, config in ops.items() if step in steps}}
 
 
 def prepare_dagster_home(runtime: Runtime) -> Path:
@@ -159,7 +207,41 @@ def only_run(runtime: Runtime) -> Iterator[None]:
         yield
 
 
-def _progress_logger(on_progress: Callable[[str, str], None] | None) -> dg.LoggerDefinition:
+@contextlib.contextmanager
+def _in_the_run_book(runtime: Runtime, as_of: AsOf) -> Iterator[None]:
+    """Enter the run in the ledger, and how it ended; runs of processes that are gone are marked as dead first."""
+    book = runtime.ledger.runs
+    book.sweep()
+    run = book.start(as_of, program_sha256=runtime.program.hash, code_version=__version__)
+    try:
+        yield
+    except BaseException as error:
+        book.finish(run.run_id, "failed", type(error).__name__)
+        raise
+    book.finish(run.run_id, "succeeded")
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Send what steps and dbt print to a file, so that the caller's own output stays its own (--json, progress)."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for target, original in zip((1, 2), saved, strict=True):
+            os.dup2(original, target)
+            os.close(original)
+
+
+def _progress_logger(on_progress: Callable[..., None] | None) -> dg.LoggerDefinition:
     kinds = {"STEP_START": "start", "STEP_SUCCESS": "success", "STEP_FAILURE": "failure"}
 
     class Handler(logging.Handler):

@@ -1,0 +1,134 @@
+"""What consent events add up to, per identifier and per person. One rule, in SQL, for every question about consent.
+
+The latest event counts; at the same moment an opt-out beats an opt-in. As a maximum it does not depend on the order
+of events, on repetition, or on folding in parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import BigInteger, Connection, case, select, type_coerce
+
+from personalization.ledger.consent_event import OPT_OUT
+from personalization.ledger.engine import one_of
+from personalization.ledger.schema import consent_events
+
+GRANTED, WITHDRAWN = "granted", "withdrawn"
+
+_STATE = [("state", pa.string()), ("effective_at", pa.timestamp("us", tz="UTC")), ("event_id", pa.string())]
+SNAPSHOT = pa.schema([("subject_token", pa.string()), *_STATE])
+CUSTOMERS = pa.schema([("customer_token", pa.string()), *_STATE])
+
+
+def read_events(
+    connection: Connection,
+    purpose: str,
+    *,
+    after_seq: int = 0,
+    up_to_seq: int | None = None,
+    effective_before: int | None = None,
+    subjects: Sequence[str] | None = None,
+) -> pa.Table:
+    """The events of a purpose as rows of the schema SNAPSHOT: what each of them would make of its subject's state.
+
+    Parameters
+    ----------
+    after_seq, up_to_seq : int
+        Only events numbered above the first and not above the second.
+    effective_before : int, optional
+        Only events effective before this microsecond since 1970 UTC.
+    subjects : sequence of str, optional
+        Only events of these identifier tokens.
+    """
+    columns = consent_events.c
+    effective_at = type_coerce(columns.effective_at, BigInteger)
+    state = case((columns.action.in_(OPT_OUT), WITHDRAWN), else_=GRANTED)
+    query = select(columns.subject_token, state, effective_at, columns.event_id).where(
+        columns.purpose == purpose, columns.seq > after_seq
+    )
+    if up_to_seq is not None:
+        query = query.where(columns.seq <= up_to_seq)
+    if effective_before is not None:
+        query = query.where(effective_at < effective_before)
+    if subjects is not None:
+        query = query.where(one_of(connection, columns.subject_token, subjects))
+    found = connection.execute(query).fetchall()
+    if not found:
+        return SNAPSHOT.empty_table()
+    arrays = [pa.array(values, field.type) for values, field in zip(zip(*found, strict=True), SNAPSHOT, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=SNAPSHOT)
+
+
+def fold(events: pa.Table) -> pa.Table:
+    """The one row of each subject that counts, in no particular order. Takes and returns the schema SNAPSHOT."""
+    if not events.num_rows:
+        return SNAPSHOT.empty_table()
+    return _latest(
+        "select * from events qualify row_number() over (partition by subject_token order by {order}) = 1",
+        events=events,
+    ).cast(SNAPSHOT)
+
+
+def merge(folded: pa.Table, events: pa.Table) -> pa.Table:
+    """`fold` of everything, from what was folded before and the events since; quick when those are few."""
+    touched = pc.is_in(folded["subject_token"], value_set=events["subject_token"].combine_chunks())
+    again = pa.concat_tables([folded.filter(touched), events])
+    return pa.concat_tables([folded.filter(pc.invert(touched)), fold(again)]).combine_chunks()
+
+
+def customer_consent(snapshot: pa.Table, identity: pa.Table) -> pa.Table:
+    """The state of each person, over all of the person's identifiers.
+
+    A withdrawal on any identifier withdraws the person, unless some identifier has a *later* grant; a grant on any
+    identifier grants, unless some identifier has a later or simultaneous withdrawal.
+
+    Parameters
+    ----------
+    snapshot : pyarrow.Table
+        `Consent.snapshot` of a purpose.
+    identity : pyarrow.Table
+        `identifier_token` and `customer_token`, as in `landed.identity`. A customer token also stands for itself.
+
+    Returns
+    -------
+    pyarrow.Table
+        `customer_token`, `state`, `effective_at`, `event_id`, ordered by customer. Who is absent never agreed: deny.
+    """
+    return _latest(
+        """
+        with said as (
+            select customer_token, state, effective_at, event_id
+            from snapshot join identity on identifier_token = subject_token
+            union all
+            select subject_token, state, effective_at, event_id
+            from snapshot where subject_token in (select customer_token from identity)
+        )
+        select * from said
+        qualify row_number() over (partition by customer_token order by {order}) = 1
+        order by customer_token
+        """,
+        snapshot=snapshot,
+        identity=identity.select(["identifier_token", "customer_token"]),
+    ).cast(CUSTOMERS)
+
+
+def _latest(query: str, **tables: pa.Table) -> pa.Table:
+    """Run a query in which `{order}` puts the row that counts first; equal rows are told apart by their event id."""
+    with _duckdb().cursor() as connection:
+        connection.execute("set timezone = 'UTC'")
+        for name, table in tables.items():
+            connection.register(name, table)
+        return connection.sql(
+            query.format(order=f"effective_at desc, state = '{WITHDRAWN}' desc, event_id")
+        ).to_arrow_table()
+
+
+@lru_cache(maxsize=1)
+def _duckdb() -> duckdb.DuckDBPyConnection:
+    """An empty DuckDB in memory, kept because opening one takes longer than most folds."""
+    return duckdb.connect(":memory:")

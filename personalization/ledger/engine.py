@@ -1,0 +1,225 @@
+"""Connections to the ledger's database: durable, one writer at a time, errors that say which ledger and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    Text,
+    any_,
+    create_engine,
+    event,
+    func,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from personalization.errors import LedgerError
+
+_MODE = "ledger_mode"  # execution option: write, read (the default), or none for statements outside transactions
+_WRITER_LOCK = 0x1ED6E2  # PostgreSQL advisory lock: any number, but the same in every process
+
+
+def open_engine(url: str, wait_seconds: float) -> Engine:
+    """An engine for `sqlite:///path` or `postgresql://…`; a new SQLite file is readable by its owner only.
+
+    Raises
+    ------
+    LedgerError
+        The URL is not one of these two, the folder can't be made, or the PostgreSQL driver is not installed.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise LedgerError("the ledger's URL can't be understood", hint=_URL_HINT) from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return _sqlite(parsed, wait_seconds)
+    if backend == "postgresql":
+        return _postgres(parsed, wait_seconds)
+    raise LedgerError(f"the ledger can't be kept in '{parsed.render_as_string(hide_password=True)}'", hint=_URL_HINT)
+
+
+_URL_HINT = "use sqlite:///path/to/ledger.sqlite or postgresql://user@host/database"
+
+
+def location(engine: Engine) -> str:
+    """How messages name the ledger: the file, or the URL without its password."""
+    url = engine.url
+    return str(url.database) if engine.dialect.name == "sqlite" else url.render_as_string(hide_password=True)
+
+
+def _sqlite(url: URL, wait_seconds: float) -> Engine:
+    path = Path(str(url.database))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise LedgerError(f"the ledger {path} can't be opened: {error.strerror}", hint=_FILE_HINT) from None
+    engine = create_engine(
+        url.set(drivername="sqlite+pysqlite"), connect_args={"timeout": wait_seconds}, hide_parameters=True
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")  # a commit is on the disk when it returns
+        connection.execute("pragma secure_delete = on")  # erased bytes are overwritten
+        connection.execute("pragma foreign_keys = on")
+        connection.execute("pragma cache_size = -65536")  # 64 MiB: indexes of random tokens are written all over
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        mode = _mode(connection)
+        if mode == "write":
+            connection.exec_driver_sql("begin immediate")
+        elif mode == "read":
+            connection.exec_driver_sql("begin")
+            connection.exec_driver_sql("select 1 from sqlite_schema limit 1")  # the snapshot is taken now, not later
+
+    return engine
+
+
+def _postgres(url: URL, wait_seconds: float) -> Engine:
+    milliseconds = int(wait_seconds * 1000)
+    try:
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            connect_args={"options": f"-c lock_timeout={milliseconds}", "connect_timeout": max(2, int(wait_seconds))},
+            hide_parameters=True,
+        )
+    except (ImportError, NoSuchModuleError):
+        raise LedgerError(
+            "the driver for PostgreSQL is not installed", hint="pip install 'personalization[postgres]'"
+        ) from None
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        mode = _mode(connection)
+        if mode == "write":
+            # one writer, as on SQLite: numbers without gaps and a chain need it
+            connection.exec_driver_sql(f"select pg_advisory_xact_lock({_WRITER_LOCK})")
+        elif mode == "read":
+            connection.exec_driver_sql("set transaction isolation level repeatable read read only")
+            connection.exec_driver_sql("select 1")  # the snapshot is taken now, not later
+
+    return engine
+
+
+@contextmanager
+def write(engine: Engine) -> Iterator[Connection]:
+    """A transaction of the only writer: committed at the end of the block, rolled back on any exception."""
+    with explained(engine), engine.connect() as connection:
+        connection = connection.execution_options(**{_MODE: "write"})
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def read(engine: Engine) -> Iterator[Connection]:
+    """A snapshot: every query in the block sees the ledger as it was when the block began. Blocks no writer."""
+    with explained(engine), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def outside_transactions(engine: Engine) -> Iterator[Connection]:
+    """A connection whose statements are on their own: for upkeep that can't run inside a transaction."""
+    options: dict[str, Any] = {_MODE: "none"}
+    if engine.dialect.name == "postgresql":
+        options["isolation_level"] = "AUTOCOMMIT"  # SQLite's driver is in that state always, see `_sqlite`
+    with explained(engine), engine.connect() as connection:
+        yield connection.execution_options(**options)
+
+
+def is_writing(connection: Connection) -> bool:
+    """Whether this is a transaction of `write`, whose own changes may still be rolled back."""
+    return _mode(connection) == "write"
+
+
+def _mode(connection: Connection) -> str:
+    return str(connection.get_execution_options().get(_MODE, "read"))
+
+
+@contextmanager
+def explained(engine: Engine) -> Iterator[None]:
+    """Database errors inside the block become `LedgerError`. Their texts never show parameters."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _explain(location(engine), str(error.orig).strip().split("\n", 1)[0]) from error
+    except _driver_error(engine) as error:  # from `bulk_insert`, which talks to PostgreSQL's driver itself
+        raise _explain(location(engine), str(error).strip().split("\n", 1)[0]) from error
+    except SQLAlchemyError as error:
+        raise _explain(location(engine), str(error).strip().split("\n", 1)[0]) from error
+
+
+def _driver_error(engine: Engine) -> type[Exception]:
+    driver: Any = engine.dialect.dbapi
+    error: type[Exception] = driver.Error
+    return error
+
+
+DAMAGED_HINT = "keep the file as it is and restore the last backup beside it; nothing is exported meanwhile"
+_FILE_HINT = "check that the folder exists, is writable for this user, and that its disk is not full"
+
+
+def _explain(where: str, reason: str) -> LedgerError:
+    lowered = reason.lower()
+    if "locked" in lowered or "lock timeout" in lowered:
+        return LedgerError(
+            f"the ledger {where} is locked by another process",
+            hint="wait for the other run to end, or stop it, then run again; nothing was written",
+        )
+    if "malformed" in lowered or "not a database" in lowered or "corrupt" in lowered:
+        return LedgerError(
+            f"the ledger {where} is damaged: {reason}",
+            hint=DAMAGED_HINT,
+        )
+    if "append-only" in lowered:
+        return LedgerError(f"the ledger {where} refused a change: {reason}")
+    if any(word in lowered for word in ("unable to open", "readonly", "read-only", "disk i/o", "is full", "no space")):
+        return LedgerError(f"the ledger {where} can't be opened or written: {reason}", hint=_FILE_HINT)
+    if "connection" in lowered:
+        return LedgerError(f"the ledger {where} can't be reached: {reason}", hint="is the database server running?")
+    return LedgerError(f"the ledger {where} answered: {reason}")
+
+
+def one_of(connection: Connection, column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+    """`column in (values)` for any number of values, bound as one parameter so that no limit on parameters applies."""
+    if connection.dialect.name == "sqlite":
+        listed = func.json_each(BindParameter(None, json.dumps(list(values)), Text)).table_valued("value")
+        return column.in_(select(listed.c.value))
+    return column == any_(BindParameter(None, list(values), ARRAY(Text)))
+
+
+def bulk_insert(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Insert many rows fast: one prepared statement on SQLite, `COPY` on PostgreSQL.
+
+    Values go to the database as they are, so a moment is given as microseconds (`schema.to_micros`).
+    """
+    rows = list(map(tuple, rows))
+    if not rows:
+        return
+    names = ", ".join(table.c[name].name for name in columns)
+    if connection.dialect.name == "sqlite":
+        places = ", ".join("?" * len(columns))
+        connection.exec_driver_sql(f"insert into {table.name} ({names}) values ({places})", rows)  # noqa: S608
+        return
+    driver: Any = connection.connection
+    with driver.cursor() as cursor, cursor.copy(f"copy {table.name} ({names}) from stdin") as copy:
+        for row in rows:
+            copy.write_row(row)

@@ -1,0 +1,289 @@
+"""The key file and what is made with it: tokens that stand for identifiers, and the wrapping of the vault's data keys.
+
+Keys never leave this class: not in its repr, not in an error, not in a pickle. Formats: docs/keys-and-tokens.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import hmac
+import json
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from personalization.errors import KeyFileError
+
+KEYS_VARIABLE = "PERSONALIZATION_KEYS_FILE"
+FORMAT = "personalization-keys-1"
+KEY_BYTES = 32
+NONCE_BYTES = 12
+
+_TOKEN_BYTES = 20  # 160 bits: exactly 32 characters of base32
+_ALPHABET = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)  # RFC 4648, lower case
+_KEY_ID = re.compile(r"[a-z][a-z0-9]{0,7}")
+
+
+class Keyring:
+    """All keys of one installation.
+
+    Keys are used, never handed out: `token` and `tokens` for identifiers, `suppression_token` for the do-not-mail
+    list of erased people, `wrap` and `unwrap` for the vault's data keys.
+
+    Attributes
+    ----------
+    path : Path
+        The key file.
+    token_key_id, vault_key_id : str
+        Names of the keys in use.
+    fingerprints : dict
+        By kind and name, a value that tells keys apart without telling anything about them.
+    """
+
+    def __init__(self, document: dict[str, Any], path: Path) -> None:
+        self.path = path
+        self.token_key_id, self._token_keys = _versioned(document, "token", path)
+        self.vault_key_id, vault_keys = _versioned(document, "vault", path)
+        self._vault_ciphers = {key_id: AESGCM(key) for key_id, key in vault_keys.items()}
+        self._suppression_key = _key(document, "suppression_key", path)
+        self._namespaces: dict[tuple[str, str], bytes] = {}
+        self.fingerprints: dict[tuple[str, str], str] = {
+            **{("token", key_id): _fingerprint(key) for key_id, key in self._token_keys.items()},
+            **{("vault", key_id): _fingerprint(key) for key_id, key in vault_keys.items()},
+            ("suppression", "s1"): _fingerprint(self._suppression_key),
+        }
+
+    @classmethod
+    def create(cls, path: str | Path, *, force: bool = False) -> Keyring:
+        """Make a key file with new random keys, readable only by its owner.
+
+        Parameters
+        ----------
+        path : path
+            Where; PERSONALIZATION_KEYS_FILE, when set, is used instead.
+        force : bool
+            Replace an existing key file. The old one is kept beside it as `<name>.replaced-N`, because nothing
+            that was encrypted with it can be read again without it.
+
+        Raises
+        ------
+        KeyFileError
+            The file exists (and `force` is false) or can't be written.
+        """
+        path = _location(path)
+        document = {
+            "format": FORMAT,
+            "token_key": "k1",
+            "token_keys": {"k1": _new_key()},
+            "vault_key": "v1",
+            "vault_keys": {"v1": _new_key()},
+            "suppression_key": _new_key(),
+        }
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if force and path.exists():
+                _set_aside(path)
+            made = _write_new(path, json.dumps(document, indent=2) + "\n")
+        except OSError as error:
+            raise KeyFileError(f"the key file {path} can't be written: {error.strerror}") from None
+        if not made:
+            raise KeyFileError(
+                f"the key file {path} exists already",
+                hint="keep it: without it nothing in the vault can be read and no opt-out matches anybody",
+            )
+        return cls.load(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Keyring:
+        """Read the key file at `path`; PERSONALIZATION_KEYS_FILE, when set, is read instead.
+
+        Raises
+        ------
+        KeyFileError
+            The file is missing, open to other users, not a key file, or a key has the wrong length.
+        """
+        path = _location(path)
+        try:
+            with path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode & 0o777
+                content = file.read()
+        except FileNotFoundError:
+            raise KeyFileError(
+                f"the key file {path} does not exist",
+                hint=f"make one with `personalization init`, or set {KEYS_VARIABLE} to where it is",
+            ) from None
+        except OSError as error:
+            raise KeyFileError(f"the key file {path} can't be read: {error.strerror}") from None
+        if mode & 0o077:
+            raise KeyFileError(
+                f"the key file {path} is open to other users (mode {mode:04o})", hint=f"chmod 600 {path}"
+            )
+        try:
+            document = json.loads(content)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise KeyFileError(
+                f"{path} is not a key file of the format {FORMAT}", hint="restore it from your backup of the keys"
+            )
+        return cls(document, path)
+
+    def token(self, namespace: str, value: str) -> str:
+        """The token that stands for one normalised identifier: the same in every process, different per namespace.
+
+        Parameters
+        ----------
+        namespace : str
+            `customer`, `email`, `phone`, or for exports `export:<destination>`.
+        value : str
+            The identifier, already normalised (`normalise_email` and its like).
+
+        Returns
+        -------
+        str
+            `t1_<key id>_` and 32 characters of `a-z2-7`: the first 160 bits of the HMAC-SHA256, in base32.
+        """
+        return self.tokens(namespace, [value])[0]
+
+    def tokens(self, namespace: str, values: Sequence[str]) -> list[str]:
+        """`token` for many values at once, in their order."""
+        key = self._namespace_key(namespace)
+        return _encode(f"t1_{self.token_key_id}_", [hmac.digest(key, value.encode(), "sha256") for value in values])
+
+    def suppression_token(self, value: str) -> str:
+        """The token under which an opt-out outlives erasure and key rotation: its key is never replaced."""
+        return _encode("s1_", [hmac.digest(self._suppression_key, value.encode(), "sha256")])[0]
+
+    def wrap(self, data_key: bytes, context: bytes) -> bytes:
+        """Encrypt a data key with the vault's current master key; `context` must be given again to unwrap it."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._vault_ciphers[self.vault_key_id].encrypt(nonce, data_key, context)
+
+    def unwrap(self, wrapped: bytes, context: bytes, key_id: str) -> bytes:
+        """The data key that `wrap` encrypted under the master key `key_id`.
+
+        Raises
+        ------
+        KeyFileError
+            This key file does not hold that master key, or holds another one under its name.
+        """
+        cipher = self._vault_ciphers.get(key_id)
+        if cipher is None:
+            raise KeyFileError(
+                f"the key file {self.path} has no vault key '{key_id}'", hint="restore it from your backup of the keys"
+            )
+        try:
+            return cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], context)
+        except InvalidTag:
+            raise KeyFileError(
+                f"the vault key '{key_id}' of {self.path} is not the one that the vault was written with",
+                hint="this key file was replaced or belongs to another ledger: restore it from your backup of the keys",
+            ) from None
+
+    def _namespace_key(self, namespace: str) -> bytes:
+        key = self._namespaces.get((self.token_key_id, namespace))
+        if key is None:
+            label = b"personalization/token/1\x00" + namespace.encode()
+            key = hmac.digest(self._token_keys[self.token_key_id], label, "sha256")
+            self._namespaces[self.token_key_id, namespace] = key
+        return key
+
+    def __repr__(self) -> str:
+        return f"<Keyring {self.path}: token key {self.token_key_id}, vault key {self.vault_key_id}>"
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a Keyring can't be pickled or copied: keys stay in their file and in this process")
+
+
+def _location(path: str | Path) -> Path:
+    return Path(os.environ.get(KEYS_VARIABLE) or path)
+
+
+def _new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+
+
+def _write_new(path: Path, text: str) -> bool:
+    """Write a complete file that only its owner can read, or nothing; False when there is one already."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)  # unlike a rename, a link never replaces an existing key file
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return True
+
+
+def _set_aside(path: Path) -> None:
+    number = 1
+    while True:
+        try:
+            os.link(path, path.with_name(f"{path.name}.replaced-{number}"))
+            break
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            number += 1
+    path.unlink()
+
+
+def _versioned(document: dict[str, Any], kind: str, path: Path) -> tuple[str, dict[str, bytes]]:
+    """The id of the current key of a kind, and all its keys by id."""
+    current, named = document.get(f"{kind}_key"), document.get(f"{kind}_keys")
+    if not isinstance(current, str) or not isinstance(named, dict) or current not in named:
+        raise KeyFileError(f"the key file {path} names no {kind} key", hint="restore it from your backup of the keys")
+    for key_id in named:
+        if not _KEY_ID.fullmatch(key_id):
+            raise KeyFileError(f"the key file {path} has a {kind} key with the unusable name '{key_id}'")
+    return current, {key_id: _key(named, key_id, path) for key_id in named}
+
+
+def _key(holder: dict[str, Any], name: str, path: Path) -> bytes:
+    try:
+        key = base64.b64decode(holder[name], validate=True)
+    except (KeyError, TypeError, ValueError, binascii.Error):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise KeyFileError(
+            f"the key '{name}' in {path} is not {KEY_BYTES} bytes of base64",
+            hint="restore it from your backup of the keys",
+        )
+    return key
+
+
+def _fingerprint(key: bytes) -> str:
+    return hmac.digest(key, b"personalization/fingerprint/1", "sha256").hex()[:16]
+
+
+def _encode(prefix: str, digests: list[bytes]) -> list[str]:
+    """Prefix and base32 of the first 160 bits of each digest. In numpy: base64.b32encode is far slower."""
+    if not digests:
+        return []
+    raw = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(digests), -1)[:, :_TOKEN_BYTES]
+    # 40 bits at a time: five bytes become eight characters
+    quanta = raw.reshape(len(digests), 4, 5).astype(np.uint64)
+    words = (quanta << np.array([32, 24, 16, 8, 0], dtype=np.uint64)).sum(axis=2, dtype=np.uint64)
+    shifts = np.array([35, 30, 25, 20, 15, 10, 5, 0], dtype=np.uint64)
+    letters = _ALPHABET[(words[:, :, None] >> shifts) & np.uint64(31)].reshape(len(digests), 32)
+    text = letters.tobytes().decode("ascii")
+    return [prefix + text[start : start + 32] for start in range(0, len(text), 32)]

@@ -1,0 +1,147 @@
+"""`Ledger`: one opened system of record, and its parts."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sqlalchemy import Connection, Engine
+
+from personalization.errors import LedgerError
+from personalization.ledger import engine as databases
+from personalization.ledger.consent import ChainState, Consent
+from personalization.ledger.key_check import check_keys
+from personalization.ledger.keys import Keyring
+from personalization.ledger.migrate import upgrade
+from personalization.ledger.model_registry import Models
+from personalization.ledger.protocols import Protocols
+from personalization.ledger.run_book import Runs
+from personalization.ledger.suppressions import Suppressions
+from personalization.ledger.vault import Vault
+
+if TYPE_CHECKING:
+    from personalization.ledger.leases import Leases
+    from personalization.ledger.outbox import Outbox
+
+
+class Ledger:
+    """The system of record. Open it with `Ledger.open`; usable from several threads and processes at once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def open(cls, url: str, *, wait_seconds: float = 10.0) -> Ledger:
+        """Open a ledger, make it when it does not exist, and bring its schema up to date.
+
+        Parameters
+        ----------
+        url : str
+            `sqlite:///path/to/ledger.sqlite` or `postgresql://user@host/database`.
+        wait_seconds : float
+            How long a write waits for another writer before it fails.
+
+        Raises
+        ------
+        LedgerError
+            It can't be read, is damaged, is locked, or was written by a newer version. Nothing may be exported then.
+        """
+        engine = databases.open_engine(url, wait_seconds)
+        try:
+            upgrade(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine)
+
+    def begin(self) -> AbstractContextManager[Connection]:
+        """A write transaction: the only one at a time, on the disk when the block ends, undone by an exception."""
+        return databases.write(self.engine)
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """A snapshot taken when the block begins; it blocks no writer and is blocked by none."""
+        return databases.read(self.engine)
+
+    def vault(self, keys: Keyring) -> Vault:
+        """The encrypted identifiers, opened with the keys of the key file.
+
+        Raises
+        ------
+        KeyFileError
+            These are not the keys that this ledger was written with.
+        """
+        check_keys(self.engine, keys)
+        return Vault(self, keys)
+
+    @cached_property
+    def consent(self) -> Consent:
+        return Consent(self)
+
+    @cached_property
+    def suppressions(self) -> Suppressions:
+        return Suppressions(self)
+
+    @cached_property
+    def protocols(self) -> Protocols:
+        return Protocols(self)
+
+    @cached_property
+    def models(self) -> Models:
+        return Models(self)
+
+    @cached_property
+    def runs(self) -> Runs:
+        return Runs(self)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        from personalization.ledger.outbox import Outbox
+
+        return Outbox(self)
+
+    @cached_property
+    def leases(self) -> Leases:
+        from personalization.ledger.leases import Leases
+
+        return Leases(self)
+
+    def verify(self) -> ChainState:
+        """Check the whole ledger: the database file, its references, and the chain of consent events.
+
+        Returns
+        -------
+        ChainState
+            How long the consent chain is, and its head.
+
+        Raises
+        ------
+        LedgerError
+            The file is damaged, or the chain is broken, with the number of its first wrong event.
+        """
+        if self.engine.dialect.name == "sqlite":
+            with self.read() as connection:
+                problems: list[str] = list(connection.exec_driver_sql("pragma quick_check(1)").scalars())
+                orphans = connection.exec_driver_sql("pragma foreign_key_check").all()
+            if problems != ["ok"] or orphans:
+                found = f"{len(orphans)} rows refer to rows that are gone" if orphans else problems[0]
+                raise LedgerError(
+                    f"the ledger {databases.location(self.engine)} is damaged: {found}", hint=databases.DAMAGED_HINT
+                )
+        return self.consent.verify()
+
+    def close(self) -> None:
+        """Close all connections. The ledger opens new ones when it is used again."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Ledger {databases.location(self.engine)}>"

@@ -1,0 +1,323 @@
+"""The outbox: every contact an export is about to change, and what came of it. Written under a lease only.
+
+A row goes planned → cut → in_flight → acked | rejected | uncertain, or ends as suppressed, invalid or held on the
+way. Only `acked` changes what the destination is taken to know (the table `acknowledged`), so nothing that was not
+confirmed is ever skipped later. Each step is one transaction that checks the lease's epoch first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from personalization.as_of import AsOf
+from personalization.errors import ExportError, LedgerError
+from personalization.ledger.contacts import acknowledge, resolve
+from personalization.ledger.export_books import Books, read_books
+from personalization.ledger.export_schema import export_runs, outbox
+from personalization.ledger.leases import Lease
+from personalization.ledger.schema import now
+
+if TYPE_CHECKING:
+    from personalization.ledger.ledger import Ledger
+
+CHUNK = 5_000
+NEVER_SENT = ("planned", "cut")
+ON_ITS_WAY = ("in_flight", "uncertain")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One row as an exporter works on it."""
+
+    id: int
+    operation: str
+    customer_token: str
+    address_token: str
+    campaign: str | None
+    purpose: str
+    payload: str
+    row_hash: str
+    state: str
+    attempt: int
+    batch: int | None
+    receipt: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a row: `state` is acked, rejected, uncertain, held, suppressed or invalid."""
+
+    id: int
+    state: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class RunHead:
+    """What is known of a run when it starts."""
+
+    destination: str
+    as_of: AsOf
+    plan_hash: str
+    mapping_version: str
+    desired: int
+    unchanged: int
+    guard: str | None = None
+    override: str | None = None
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that was interrupted."""
+
+    run: int
+    as_of: str
+    plan_hash: str
+    override: str | None
+
+
+class Outbox:
+    """The outbox of a ledger. See `Ledger.outbox`."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def open_run(self, destination: str) -> OpenRun | None:
+        """The run of a destination that was not closed, if there is one."""
+        columns = export_runs.c
+        query = select(columns.run, columns.as_of, columns.plan_hash, columns.override).where(
+            columns.destination == destination, columns.state == "open"
+        )
+        with self._ledger.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else OpenRun(row.run, row.as_of, row.plan_hash, row.override)
+
+    def start(self, lease: Lease, head: RunHead, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Open a run and put its rows into the outbox, all or nothing. Returns the run's number."""
+        with self._ledger.begin() as connection:
+            lease.hold(connection)
+            inserted = connection.execute(
+                insert(export_runs).values(
+                    destination=head.destination,
+                    as_of=head.as_of.key,
+                    state="open",
+                    plan_hash=head.plan_hash,
+                    mapping_version=head.mapping_version,
+                    desired=head.desired,
+                    unchanged=head.unchanged,
+                    planned=0,
+                    adds=0,
+                    changes=0,
+                    removes=0,
+                    retractions=0,
+                    guard=head.guard,
+                    override=head.override,
+                    epoch=lease.epoch,
+                    started_at=now(),
+                )
+            )
+            run = int(inserted.inserted_primary_key[0])  # type: ignore[index]
+            self._insert(connection, lease, run, head.destination, rows)
+        return run
+
+    def resume(self, lease: Lease, run: int, destination: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Give an interrupted run the rows of a new plan, all or nothing.
+
+        Rows that never left make way for the new ones. A contact whose row left without a known end keeps that
+        row, which is planned again; so the books count each contact once, as if nothing had happened.
+        """
+        columns = outbox.c
+        with self._ledger.begin() as connection:
+            lease.hold(connection)
+            removed = connection.execute(
+                delete(outbox).where(
+                    columns.run == run, columns.state.in_((*NEVER_SENT, "suppressed", "invalid", "held"))
+                )
+            ).rowcount
+            connection.execute(
+                update(export_runs).where(export_runs.c.run == run).values(planned=export_runs.c.planned - removed)
+            )
+            again = {
+                row.address_token: row.id
+                for row in connection.execute(
+                    select(columns.address_token, columns.id).where(
+                        columns.run == run, columns.state.in_(("uncertain", "rejected"))
+                    )
+                )
+            }
+            for row in rows:
+                if row["address_token"] in again:
+                    connection.execute(
+                        update(outbox)
+                        .where(columns.id == again[row["address_token"]])
+                        .values(**row, epoch=lease.epoch, receipt=None, changed_at=now())
+                    )
+            fresh = [row for row in rows if row["address_token"] not in again]
+            self._insert(connection, lease, run, destination, fresh, count_operations=False)
+
+    def append(self, lease: Lease, run: int, destination: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Put further rows into the outbox of an open run."""
+        with self._ledger.begin() as connection:
+            lease.hold(connection)
+            self._insert(connection, lease, run, destination, rows)
+
+    def close(self, lease: Lease, run: int, *, problem: str | None = None) -> Books:
+        """Close a run: rows that were not sent are held, rows without an answer are uncertain.
+
+        Parameters
+        ----------
+        problem : str, optional
+            Why the run stopped early; the run counts as failed then.
+
+        Raises
+        ------
+        ExportError
+            The books do not close. The run stays open.
+        """
+        with self._ledger.begin() as connection:
+            lease.hold(connection)
+            for states, end, reason in (
+                (NEVER_SENT, "held", problem or "not sent"),
+                (("in_flight",), "uncertain", problem or "no answer"),
+            ):
+                connection.execute(
+                    update(outbox)
+                    .where(outbox.c.run == run, outbox.c.state.in_(states))
+                    .values(state=end, reason=reason, epoch=lease.epoch, changed_at=now())
+                )
+            connection.execute(
+                update(export_runs)
+                .where(export_runs.c.run == run)
+                .values(state="failed" if problem else "closed", problem=problem, finished_at=now())
+            )
+            books = read_books(connection, run)
+            if not books.closes:
+                raise ExportError(
+                    f"the books of run {run} to '{books.destination}' do not close: {books.equation}",
+                    hint="this is a defect: keep the ledger and report it; nothing more is exported until then",
+                )
+        return books
+
+    def rows(
+        self, run: int, states: Sequence[str], *, operations: Sequence[str] = (), limit: int | None = None
+    ) -> list[OutboxRow]:
+        """Rows of a run in the order they were planned."""
+        query = select(*_ROW).where(outbox.c.run == run, outbox.c.state.in_(states)).order_by(outbox.c.id).limit(limit)
+        if operations:
+            query = query.where(outbox.c.operation.in_(operations))
+        with self._ledger.read() as connection:
+            return [OutboxRow(**row._mapping) for row in connection.execute(query)]
+
+    def next_batch_number(self, run: int) -> int:
+        """One more than the highest batch of which something left."""
+        columns = outbox.c
+        with self._ledger.read() as connection:
+            return (
+                1
+                + connection.execute(
+                    select(func.coalesce(func.max(columns.batch), 0)).where(
+                        columns.run == run, columns.state.not_in(("planned", "cut", "suppressed"))
+                    )
+                ).scalar_one()
+            )
+
+    def cut(self, lease: Lease, batch: int, cut_at: datetime, sent: Sequence[int], stopped: Sequence[Outcome]) -> None:
+        """planned → cut for the rows that may be sent in this batch; the others end as suppressed or invalid."""
+        with self._ledger.begin() as connection:
+            lease.hold(connection)
+            for (state, reason), ids in _grouped(stopped).items():
+                _move(connection, lease, ids, ("planned",), state=state, reason=reason, cut_at=cut_at)
+            _move(connection, lease, sent, ("planned",), state="cut", reason=None, cut_at=cut_at, batch=batch)
+
+    def send(self, lease: Lease, ids: Sequence[int]) -> None:
+        """cut → in_flight, the last thing before bytes leave: a stale lease stops here."""
+        with self._ledger.begin() as connection:
+            lease.hold(connection)
+            _move(connection, lease, ids, ("cut",), state="in_flight", attempt=outbox.c.attempt + 1)
+
+    def keep_receipt(self, lease: Lease, ids: Sequence[int], receipt: str) -> None:
+        """Note how the destination names a batch that it works on later."""
+        with self._ledger.begin() as connection:
+            lease.hold(connection)
+            _move(connection, lease, ids, ("in_flight",), receipt=receipt)
+
+    def put_back(self, lease: Lease, ids: Sequence[int]) -> None:
+        """Rows that certainly did not arrive: planned again, for a new cut."""
+        with self._ledger.begin() as connection:
+            lease.hold(connection)
+            _move(connection, lease, ids, ("cut", *ON_ITS_WAY), state="planned", batch=None, receipt=None)
+
+    def settle(self, lease: Lease, run: int, outcomes: Sequence[Outcome]) -> None:
+        """in_flight or uncertain → acked, rejected or uncertain; what is acked becomes what the destination knows."""
+        with self._ledger.begin() as connection:
+            lease.hold(connection)
+            for (state, reason), ids in _grouped(outcomes).items():
+                _move(connection, lease, ids, ON_ITS_WAY, state=state, reason=reason)
+                for chunk in _chunks(ids):
+                    if state == "acked":
+                        acknowledge(connection, chunk)
+                    if state in ("acked", "rejected"):
+                        resolve(connection, run, chunk)
+
+    def _insert(
+        self,
+        connection: Connection,
+        lease: Lease,
+        run: int,
+        destination: str,
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        count_operations: bool = True,
+    ) -> None:
+        moment = now()
+        operations: Counter[str] = Counter()
+        iterator = iter(rows)
+        while chunk := list(islice(iterator, CHUNK)):
+            operations.update(row["operation"] for row in chunk)
+            same = {"run": run, "destination": destination, "attempt": 0, "epoch": lease.epoch, "changed_at": moment}
+            connection.execute(insert(outbox), [{**row, **same} for row in chunk])
+        values = {"planned": export_runs.c.planned + operations.total()}
+        if count_operations:
+            for operation, column in _COUNTED.items():
+                values[column] = export_runs.c[column] + operations[operation]
+        connection.execute(update(export_runs).where(export_runs.c.run == run).values(values))
+
+
+_COUNTED = {"add": "adds", "change": "changes", "remove": "removes", "retract": "retractions"}
+_ROW = tuple(outbox.c[name] for name in OutboxRow.__slots__)
+
+
+def _move(connection: Connection, lease: Lease, ids: Sequence[int], allowed: Sequence[str], **values: Any) -> None:
+    """Change rows that are in one of the allowed states. Raises `LedgerError` when one is not."""
+    for chunk in _chunks(ids):
+        moved = connection.execute(
+            update(outbox)
+            .where(outbox.c.id.in_(chunk), outbox.c.state.in_(allowed))
+            .values(epoch=lease.epoch, changed_at=now(), **values)
+        ).rowcount
+        if moved != len(chunk):
+            raise LedgerError(
+                f"{len(chunk) - moved} outbox rows are not {' or '.join(allowed)} as they should be",
+                hint="somebody else changed the outbox: stop all exports and run again",
+            )
+
+
+def _grouped(outcomes: Iterable[Outcome]) -> dict[tuple[str, str | None], list[int]]:
+    groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
+    for outcome in outcomes:
+        groups[outcome.state, outcome.reason].append(outcome.id)
+    return groups
+
+
+def _chunks(values: Iterable[_T]) -> Iterator[list[_T]]:
+    iterator = iter(values)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk
