@@ -60,7 +60,11 @@ class ProgramFile(Model):
     name: str
     timezone: str = "UTC"
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    slash_dates: Literal["month_first", "day_first"] | None = Field(
+        default=None, description="how the sources mean 03/04/2017; unset, dates with slashes are refused"
+    )
     languages: list[str] = ["en"]
+    notes: list[str] = Field(default=[], description="what every reader of the report must know about the data")
     start: date = Field(description="first day for which the program can be run; the first Dagster partition")
     holdout: Holdout = Holdout()
     fatigue: Fatigue = Fatigue()

@@ -71,6 +71,7 @@ class Warehouse:
             try:
                 connection = duckdb.connect(str(self.path), read_only=read_only, config=config)
                 connection.execute("set timezone = 'UTC'")  # no result may depend on the machine's own zone
+                connection.execute("set enable_progress_bar = false")  # it would write over our own
                 return connection
             except duckdb.IOException as error:
                 lock = _LOCK.search(str(error))

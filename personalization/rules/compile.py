@@ -1,0 +1,245 @@
+"""Rules to one SQL query for everyone: one scan of the rollup for all behaviour, one scan of the profile.
+
+SQL's own three-valued logic is the language's: NULL is "undecided". Every text, number and date of a rule becomes a
+literal node that sqlglot renders, so nothing a user writes is ever part of the SQL as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from sqlglot import exp
+
+from personalization.as_of import AsOf
+from personalization.errors import ProgramError
+from personalization.rules.catalog import EVENTS, Event
+from personalization.rules.conditions import Columns, Translator
+from personalization.rules.order import levels, needed
+from personalization.rules.parse import Rule, Value
+from personalization.rules.syntax import DIALECT
+from personalization.rules.tree import Behaviour
+
+PROFILE = "segments.profile"
+CUSTOMER_DAY = "marts.customer_day"
+MEMBERSHIP = "segments.membership"
+_TOKEN = "customer_token"
+
+
+def evaluation_query(
+    rules: Mapping[str, Rule],
+    as_of: AsOf,
+    *,
+    values: Mapping[str, Value] | None = None,
+    segments: Mapping[str, Rule] | None = None,
+    membership: str | None = None,
+    columns: Sequence[str] = (),
+    profile: str = PROFILE,
+    customer_day: str = CUSTOMER_DAY,
+) -> str:
+    """DuckDB SQL that evaluates all rules at once.
+
+    Parameters
+    ----------
+    rules : mapping of name to Rule
+        Each gives two BOOLEAN columns that are never NULL: `<name>`, whether it holds after its `unknown` choice, and
+        `<name>__decidable`. Names are free text that must differ in more than case.
+    values : mapping of name to Value, optional
+        Each gives a DOUBLE column, NULL when something it needs is missing.
+    segments : mapping of name to Rule, optional
+        Definitions for `in_segment`; those needed are computed in the query, each once.
+    membership : str, optional
+        Table (as_of, segment, customer_token, status) from which `in_segment` reads all other segments.
+    columns : sequence of str
+        Profile columns to carry along.
+    profile, customer_day : str
+        Tables to read; `profile` has a column `as_of`.
+
+    Returns
+    -------
+    str
+        A query with one row per customer of `profile` at `as_of`: customer_token, columns, rules, values. Not ordered.
+
+    Raises
+    ------
+    ProgramError
+        When a segment is neither defined nor read, or two names are the same without regard to case.
+    """
+    values, segments = values or {}, segments or {}
+    _refuse_equal_names([*columns, *rules, *(f"{name}__decidable" for name in rules), *values])
+    referred = {name for rule in rules.values() for name in rule.segments}
+    computed = {name: segments[name] for name in sorted(needed(referred, segments))}
+    everything: list[Rule | Value] = [*rules.values(), *computed.values(), *values.values()]
+    read = sorted({name for each in everything for name in each.segments} - set(computed))
+    if read and membership is None:
+        raise ProgramError(f"in_segment('{read[0]}'): the segment is neither defined nor read from a table")
+
+    names, query = facts(everything, as_of, read, membership, columns, profile, customer_day)
+    query, outcomes = _add_rules(query, names, as_of, rules, computed)
+    translate = Translator(names, as_of)
+    outputs: list[exp.Expr] = [exp.column(_TOKEN), *(exp.column(name, quoted=True) for name in columns)]
+    for name, rule in rules.items():
+        outcome = exp.column(outcomes[rule.condition])
+        holds = exp.Coalesce(this=outcome, expressions=[exp.Boolean(this=rule.unknown == "include")])
+        outputs.append(exp.alias_(holds, name, quoted=True))
+        outputs.append(exp.alias_(exp.Not(this=_is_null(outcome)), f"{name}__decidable", quoted=True))
+    for name, value in values.items():
+        outputs.append(exp.alias_(exp.cast(translate.scalar(value.scalar), "double"), name, quoted=True))
+    return query.select(*outputs, copy=False).sql(dialect=DIALECT)
+
+
+def facts(
+    rules: Iterable[Rule | Value],
+    as_of: AsOf,
+    read_segments: Sequence[str],
+    membership: str | None,
+    columns: Sequence[str],
+    profile: str,
+    customer_day: str,
+    customer_token: str | None = None,
+) -> tuple[Columns, exp.Select]:
+    """What rules need to know, as a query named `facts` with one row per customer (or for one only).
+
+    Returns
+    -------
+    Columns
+        The column for each field, behaviour and segment.
+    Select
+        `from facts` with its common table expressions, without a select list yet.
+    """
+    rules = list(rules)
+    fields = sorted({name for rule in rules for name in rule.fields})
+    behaviours = sorted({found for rule in rules for found in rule.behaviours}, key=repr)
+    names = Columns(
+        fields={name: name for name in fields},
+        behaviours={behaviour: f"_b{index}" for index, behaviour in enumerate(behaviours)},
+        segments={name: (f"_m{index}", "hold") for index, name in enumerate(read_segments)},
+    )
+    carried = list(dict.fromkeys([*fields, *columns]))
+    query = exp.select(exp.column(_TOKEN, "p"), *(exp.column(name, "p", quoted=True) for name in carried))
+    query = query.from_(exp.alias_(exp.to_table(profile), "p", table=True))
+    query = query.where(exp.column("as_of", "p").eq(_day(as_of)))
+    if customer_token is not None:
+        query = query.where(exp.column(_TOKEN, "p").eq(exp.Literal.string(customer_token)))
+    result = exp.select().from_("facts")
+    if behaviours:
+        result = result.with_("behaviour", as_=_behaviour_query(names, as_of, customer_day, customer_token))
+        query = query.join("behaviour", join_type="left", using=_TOKEN)
+        query = query.select(*(_filled(behaviour, column) for behaviour, column in names.behaviours.items()))
+    if read_segments and membership:
+        result = result.with_("member", as_=_member_query(names, as_of, membership, customer_token))
+        query = query.join("member", join_type="left", using=_TOKEN)
+        query = query.select(*(_member_state(column) for column, _ in names.segments.values()))
+    return names, result.with_("facts", as_=query)
+
+
+def _behaviour_query(names: Columns, as_of: AsOf, table: str, customer_token: str | None) -> exp.Select:
+    """One row per customer with any of the wanted events, one column per distinct behaviour; one scan."""
+    behaviours = names.behaviours
+    query = exp.select(exp.column(_TOKEN)).from_(exp.to_table(table)).group_by(exp.column(_TOKEN))
+    query = query.select(*(exp.alias_(_aggregate(each, as_of), column) for each, column in behaviours.items()))
+    query = query.where(exp.column("event_day") < _day(as_of))
+    windows = [behaviour.within for behaviour in behaviours]
+    bounded = [days for days in windows if days is not None]
+    if len(bounded) == len(windows):
+        query = query.where(exp.column("event_day") >= _day(as_of, max(bounded)))
+    events = sorted({behaviour.event for behaviour in behaviours})
+    query = query.where(exp.column("event").isin(*(exp.Literal.string(event) for event in events)))
+    if customer_token is not None:
+        query = query.where(exp.column(_TOKEN).eq(exp.Literal.string(customer_token)))
+    return query
+
+
+def _aggregate(behaviour: Behaviour, as_of: AsOf) -> exp.Expr:
+    rows = exp.and_(*_rows(behaviour, EVENTS[behaviour.event], as_of))
+    if behaviour.measure == "days_since":
+        last = exp.Filter(this=exp.Max(this=exp.column("event_day")), expression=exp.Where(this=rows))
+        return exp.Sub(this=_day(as_of), expression=last)
+    total = exp.Filter(this=exp.Sum(this=exp.column(behaviour.measure)), expression=exp.Where(this=rows))
+    return exp.cast(total, "bigint" if behaviour.measure == "events" else "double")
+
+
+def _rows(behaviour: Behaviour, event: Event, as_of: AsOf) -> list[exp.Expr]:
+    """Conditions on rows of the rollup; they are known to lie before `as_of`."""
+    conditions: list[exp.Expr] = [exp.column("event").eq(exp.Literal.string(behaviour.event))]
+    where = dict(behaviour.where)
+    for name, each in event.properties.items():
+        column: exp.Expr = exp.column(each.column)
+        if name in where:
+            column = exp.Upper(this=column) if each.upper else column
+            conditions.append(exp.EQ(this=column, expression=exp.Literal.string(where[name])))
+        elif each.total is not None:
+            conditions.append(exp.EQ(this=column, expression=exp.Literal.string(each.total)))
+    if behaviour.within is not None:
+        conditions.append(exp.column("event_day") >= _day(as_of, behaviour.within))
+    return conditions
+
+
+def _filled(behaviour: Behaviour, column: str) -> exp.Expr:
+    """No rows are no events and a sum of 0; only the time since the last event is missing then."""
+    found = exp.column(column, "behaviour")
+    if behaviour.measure == "days_since":
+        return found
+    return exp.alias_(exp.Coalesce(this=found, expressions=[exp.Literal.number(0)]), column)
+
+
+def _member_query(names: Columns, as_of: AsOf, table: str, customer_token: str | None) -> exp.Select:
+    query = exp.select(exp.column(_TOKEN)).from_(exp.to_table(table)).group_by(exp.column(_TOKEN))
+    for name, (column, _) in names.segments.items():
+        rows = exp.Where(this=exp.column("segment").eq(exp.Literal.string(name)))
+        member = exp.column("status").eq(exp.Literal.string("in"))
+        query = query.select(exp.alias_(exp.Filter(this=exp.LogicalOr(this=member), expression=rows), column))
+    query = query.where(exp.column("as_of").eq(_day(as_of)))
+    query = query.where(exp.column("segment").isin(*(exp.Literal.string(name) for name in names.segments)))
+    if customer_token is not None:
+        query = query.where(exp.column(_TOKEN).eq(exp.Literal.string(customer_token)))
+    return query
+
+
+def _member_state(column: str) -> exp.Expr:
+    """A row with status 'in' is true, one with 'held' undecided (NULL), none is false."""
+    found = exp.column(column, "member")
+    state = exp.Case().when(found.copy(), exp.true()).when(_is_null(found.copy()), exp.false())
+    return exp.alias_(state, column)
+
+
+def _add_rules(
+    query: exp.Select, names: Columns, as_of: AsOf, rules: Mapping[str, Rule], computed: Mapping[str, Rule]
+) -> tuple[exp.Select, dict[object, str]]:
+    """Add one common table expression a level of reference; each distinct condition is one column, computed once."""
+    level_of_segment = levels(computed)
+    level_of: dict[Rule, int] = {}
+    for rule in [*computed.values(), *rules.values()]:
+        below = [level_of_segment[name] for name in rule.segments if name in level_of_segment]
+        level_of[rule] = 1 + max(below) if below else 0
+    outcomes: dict[object, str] = {}
+    source = "facts"
+    for level in range(max(level_of.values(), default=-1) + 1):
+        columns: list[exp.Expr] = [exp.Star()]
+        translate = Translator(names, as_of)
+        for rule in [rule for rule, found in level_of.items() if found == level]:
+            if rule.condition not in outcomes:
+                outcomes[rule.condition] = f"_r{len(outcomes)}"
+                columns.append(exp.alias_(translate.condition(rule.condition), outcomes[rule.condition]))
+        for name, rule in computed.items():
+            if level_of[rule] == level:
+                names.segments[name] = (outcomes[rule.condition], rule.unknown)
+        query = query.with_(f"level_{level}", as_=exp.select(*columns).from_(source))
+        source = f"level_{level}"
+    return query.from_(source), outcomes
+
+
+def _refuse_equal_names(names: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
+            raise ProgramError(f"two columns of one evaluation are named '{name}' (case aside)")
+        seen.add(name.lower())
+
+
+def _day(as_of: AsOf, days_before: int = 0) -> exp.Expr:
+    return exp.cast(exp.Literal.string((as_of.day - timedelta(days=days_before)).isoformat()), "date")
+
+
+def _is_null(operand: exp.Expr) -> exp.Expr:
+    return exp.Is(this=operand, expression=exp.Null())

@@ -1,0 +1,116 @@
+"""One condition or scalar of a rule as a sqlglot expression over the columns of the query around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from sqlglot import exp
+
+from personalization.as_of import AsOf
+from personalization.rules import tree as t
+
+_COMPARISONS: dict[str, type[exp.Binary]] = {
+    "=": exp.EQ,
+    "<>": exp.NEQ,
+    "<": exp.LT,
+    "<=": exp.LTE,
+    ">": exp.GT,
+    ">=": exp.GTE,
+}
+_ARITHMETIC: dict[str, type[exp.Binary]] = {"+": exp.Add, "-": exp.Sub, "*": exp.Mul, "/": exp.Div}
+
+
+@dataclass
+class Columns:
+    """Where the surrounding query keeps what a rule speaks of; a segment's column comes with its `unknown` choice."""
+
+    fields: dict[str, str]
+    behaviours: dict[t.Behaviour, str]
+    segments: dict[str, tuple[str, t.Unknown]]
+
+
+class Translator:
+    """Translates nodes; a boolean result that is NULL means undecided."""
+
+    def __init__(self, columns: Columns, as_of: AsOf) -> None:
+        self.columns, self.as_of = columns, as_of
+
+    def condition(self, node: t.Condition) -> exp.Expr:
+        """A BOOLEAN expression."""
+        if isinstance(node, t.And):
+            return exp.and_(*(self.condition(each) for each in node.operands), copy=False)
+        if isinstance(node, t.Or):
+            return exp.or_(*(self.condition(each) for each in node.operands), copy=False)
+        if isinstance(node, t.Not):
+            return exp.Not(this=exp.Paren(this=self.condition(node.operand)))
+        if isinstance(node, t.Comparison):
+            return _COMPARISONS[node.sign](this=self.scalar(node.left), expression=self.scalar(node.right))
+        if isinstance(node, t.Between):
+            low, high = self.scalar(node.low), self.scalar(node.high)
+            return exp.Between(this=self.scalar(node.operand), low=low, high=high)
+        if isinstance(node, t.OneOf):
+            return exp.In(this=self.scalar(node.operand), expressions=[self.scalar(each) for each in node.options])
+        if isinstance(node, t.Like):
+            return exp.Like(this=self.scalar(node.operand), expression=exp.Literal.string(node.pattern))
+        if isinstance(node, t.Known):
+            return exp.Not(this=exp.Is(this=self.scalar(node.operand), expression=exp.Null()))
+        if isinstance(node, t.Holds):
+            return self.scalar(node.operand)
+        if isinstance(node, t.Did):
+            return exp.GTE(this=self.scalar(node.behaviour), expression=exp.Literal.number(node.at_least))
+        if isinstance(node, t.InSegment):
+            return self._in_segment(node.name)
+        return exp.Boolean(this=node.value)
+
+    def _in_segment(self, name: str) -> exp.Expr:
+        column, unknown = self.columns.segments[name]
+        if unknown == "hold":
+            return exp.column(column)
+        return exp.Coalesce(this=exp.column(column), expressions=[exp.Boolean(this=unknown == "include")])
+
+    def scalar(self, node: t.Scalar) -> exp.Expr:
+        """An expression of the node's type; arithmetic gives NULL instead of infinity."""
+        if isinstance(node, t.FieldRef):
+            return exp.column(self.columns.fields[node.name], quoted=True)
+        if isinstance(node, t.Behaviour):
+            return exp.column(self.columns.behaviours[node])
+        if isinstance(node, t.DayBefore):
+            return _date(self.as_of.day - timedelta(days=node.days))
+        if isinstance(node, t.Constant):
+            return _constant(node.value)
+        if isinstance(node, t.Negative):
+            return self._double(node)
+        if node.type == "date" or node.left.type == "date":
+            sides = {"this": self.scalar(node.left), "expression": self.scalar(node.right)}
+            return exp.Paren(this=_ARITHMETIC[node.sign](**sides))
+        result = self._double(node)
+        finite = exp.Anonymous(this="isfinite", expressions=[result])
+        return exp.Case().when(finite, result.copy())
+
+    def _double(self, node: t.Scalar) -> exp.Expr:
+        """A number as DOUBLE: whole-number arithmetic would overflow and fail."""
+        if isinstance(node, t.Negative):
+            return exp.Paren(this=exp.Neg(this=self._double(node.operand)))
+        if isinstance(node, t.Arithmetic) and node.left.type == "number":
+            left, right = self._double(node.left), self._double(node.right)
+            if node.sign == "/":
+                right = exp.Nullif(this=right, expression=exp.Literal.number(0))
+            return exp.Paren(this=_ARITHMETIC[node.sign](this=left, expression=right))
+        return exp.cast(self.scalar(node), "double")
+
+
+def _constant(value: int | float | str | bool | date) -> exp.Expr:
+    if isinstance(value, bool):
+        return exp.Boolean(this=value)
+    if isinstance(value, date):
+        return _date(value)
+    if isinstance(value, str):
+        return exp.Literal.string(value)
+    if isinstance(value, float):  # without an exponent the engine would read a DECIMAL of limited digits
+        return exp.cast(exp.Literal.string(repr(value)), "double")
+    return exp.Neg(this=exp.Literal.number(-value)) if value < 0 else exp.Literal.number(value)
+
+
+def _date(day: date) -> exp.Expr:
+    return exp.cast(exp.Literal.string(day.isoformat()), "date")

@@ -1,0 +1,213 @@
+"""One decision with reasons for every candidate of every running campaign, set based and in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from personalization.as_of import AsOf
+from personalization.errors import DataError, ProgramError
+from personalization.program import Program
+from personalization.stages.decisions.campaigns import RunningCampaign, block_column, running_campaigns
+from personalization.stages.decisions.candidates import collect, create_candidates, evaluate, require_inputs
+from personalization.stages.decisions.fatigue import sends_query
+from personalization.stages.decisions.gates import LOST_TO, SEND, gates
+from personalization.stages.decisions.permission import Permissions, read_permissions
+from personalization.stages.decisions.protocol import fix_protocols
+from personalization.warehouse import Session
+
+if TYPE_CHECKING:
+    from personalization.ledger import Ledger
+
+DECISIONS, SUMMARY = "decisions.decisions", "decisions.summary"
+COLUMNS = (
+    "as_of",
+    "campaign",
+    "customer_token",
+    "email_token",
+    "outcome",
+    "reason",
+    "reasons",
+    "variant",
+    "offer",
+    "offer_name",
+    "content_source",
+    "purchase_score",
+    "value",
+)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What was decided for a day: customers per campaign, outcome and reason."""
+
+    campaigns: list[str]
+    rows: int
+    summary: list[tuple[str, str, str, int]]
+
+    @property
+    def sends(self) -> int:
+        return sum(customers for _, outcome, _, customers in self.summary if outcome == SEND)
+
+    def markdown(self) -> str:
+        """The summary as a table."""
+        head = ["| campaign | outcome | reason | customers |", "|---|---|---|---:|"]
+        return "\n".join([*head, *(f"| {c} | {o} | {r} | {n} |" for c, o, r, n in self.summary)])
+
+
+def decide_day(session: Session, ledger: Ledger, program: Program, as_of: AsOf) -> Decided:
+    """Decide for every candidate of the day, and replace the day's rows of `decisions.decisions` and `.summary`.
+
+    The protocols of all experiments in use are fixed in the ledger first.
+
+    Raises
+    ------
+    DataError
+        An earlier stage has not run for this day, or the decisions do not add up to the candidates.
+    LedgerError
+        Consent or suppressions can't be read, or a protocol was changed without a new version.
+    ProgramError
+        A rule is wrong, or a block bears the name of a column of the decisions.
+    """
+    check_names(program)
+    require_inputs(session, as_of)
+    campaigns = running_campaigns(program, as_of)
+    fix_protocols(ledger, campaigns, as_of)
+    permissions = read_permissions(ledger, session, (running.campaign.purpose for running in campaigns), as_of)
+    return decide(session, program, campaigns, permissions, as_of)
+
+
+def decide(
+    session: Session, program: Program, campaigns: Sequence[RunningCampaign], permissions: Permissions, as_of: AsOf
+) -> Decided:
+    """`decide_day` with the ledger's part given: it reads and writes only the warehouse."""
+    create_candidates(session, program)
+    if campaigns:
+        evaluate(session, program, campaigns, as_of)
+        collect(session, program, campaigns)
+    with session.registered(_consents=permissions.consents, _suppressed=permissions.suppressed):
+        session.execute(f"create or replace temp table _judged as {_judged(program, as_of)}")
+    _check_totals(session, as_of)
+    rows = session.replace_day(DECISIONS, as_of, _decisions(program, as_of))
+    session.replace_day(
+        SUMMARY,
+        as_of,
+        f"""
+        select as_of, campaign, outcome, reason, count(*) as customers
+        from {DECISIONS}
+        where as_of = date '{as_of.key}'
+        group by all
+        """,  # noqa: S608
+    )
+    summary = session.rows(
+        f"select campaign, outcome, reason, customers from {SUMMARY} where as_of = ? order by all",  # noqa: S608
+        [as_of.day],
+    )
+    for table in ("_evaluated", "_candidates", "_judged"):
+        session.execute(f"drop table if exists {table}")
+    return Decided([running.name for running in campaigns], rows, summary)
+
+
+def check_names(program: Program) -> None:
+    """Raise `ProgramError` for blocks and fatigue tiers that the decisions could not tell apart by name."""
+    problems = [
+        ProgramError(
+            f"a block can't be called '{name}': the decisions have a column of that name",
+            at=program.position("content", ("blocks", name)),
+            hint=f"call it '{name}_block', for instance",
+        )
+        for name in program.blocks
+        if name in COLUMNS
+    ]
+    tiers = [cap.tier for cap in program.settings.fatigue.caps]
+    problems += [
+        ProgramError(
+            f"tier '{tier}' is written twice",
+            at=program.position("program", ("fatigue", "caps", index, "tier")),
+            hint="give each cap a tier of its own; the first whose rule holds applies",
+        )
+        for index, tier in enumerate(tiers)
+        if tier in tiers[:index]
+    ]
+    if problems:
+        raise ProgramError(f"{len(problems)} problems in {program.root}", problems=problems)
+
+
+def _judged(program: Program, as_of: AsOf) -> str:
+    """Candidates with the codes of all gates that stop them, and the winner of each customer's arbitration.
+
+    Only candidates whom no gate stops compete: first the smaller priority, then the larger value, then the name.
+    """
+    fatigue = program.settings.fatigue
+    codes = ", ".join(f"case when {gate.stops} then '{gate.code}' end" for gate in gates(fatigue))
+    return f"""
+        with facts as (
+            select c.*, s.customer_token is not null as suppressed, g.state, f.* exclude (customer_token)
+            from _candidates c
+            left join _consents g using (customer_token, purpose)
+            left join _suppressed s on s.customer_token = c.customer_token
+            left join ({sends_query(fatigue, as_of)}) f on f.customer_token = c.customer_token
+        ),
+        gated as (
+            select *, list_filter([{codes}], lambda code: code is not null) as stopped_by from facts
+        )
+        select
+            *,
+            case when len(stopped_by) = 0 then first_value(campaign) over (
+                partition by customer_token, len(stopped_by) = 0
+                order by priority, value desc nulls last, campaign
+            ) end as winner
+        from gated
+    """  # noqa: S608
+
+
+def _decisions(program: Program, as_of: AsOf) -> str:
+    """Nothing is chosen for a withheld customer: variant, offer and codes stay NULL, so counts are of sends."""
+    chosen = "".join(
+        f', case when reason = \'{SEND}\' then "{block_column(block)}" end as "{block}"' for block in program.blocks
+    )
+    return f"""
+        with reasoned as (
+            select
+                *,
+                case when winner <> campaign then ['{LOST_TO}' || winner] else stopped_by end as reasons,
+                coalesce(reasons[1], '{SEND}') as reason
+            from _judged
+        )
+        select
+            date '{as_of.key}' as as_of,
+            campaign,
+            customer_token,
+            email_token,
+            case when reason = '{SEND}' then '{SEND}' else 'withheld' end as outcome,
+            reason,
+            reasons,
+            case when reason = '{SEND}' then arm end as variant,
+            case when reason = '{SEND}' then offer end as offer,
+            case when reason = '{SEND}' then offer_name end as offer_name,
+            content_source,
+            purchase_score,
+            value
+            {chosen}
+        from reasoned
+    """  # noqa: S608
+
+
+def _check_totals(session: Session, as_of: AsOf) -> None:
+    """Every candidate gets exactly one decision. Raises `DataError` with the campaigns for which that is not so."""
+    differing = session.rows("""
+        with candidates as (select campaign, count(distinct customer_token) as customers from _candidates group by all),
+        judged as (select campaign, count(*) as decisions from _judged group by all)
+        select campaign, coalesce(customers, 0), coalesce(decisions, 0)
+        from candidates
+        full join judged using (campaign)
+        where customers is distinct from decisions
+        order by campaign
+    """)
+    if differing:
+        found = "; ".join(f"{name}: {decisions} for {customers} candidates" for name, customers, decisions in differing)
+        raise DataError(
+            f"the decisions for {as_of.key} do not add up ({found})",
+            hint="a customer occurs twice in segments.profile, landed.identity or the consent snapshot",
+        )

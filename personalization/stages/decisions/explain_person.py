@@ -1,0 +1,137 @@
+"""What is known about one customer before any campaign is looked at: facts on record, score, segments, ledger."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from personalization.as_of import AsOf
+from personalization.program import Program
+from personalization.rules import Facts, Rule, explain
+from personalization.stages.decisions.candidates import MEMBERSHIP
+from personalization.stages.decisions.explanation import Contribution, RawFacts, Score, SegmentPart
+from personalization.stages.decisions.fatigue import SENDS
+from personalization.stages.decisions.gate_numbers import GateInputs
+from personalization.stages.decisions.permission import IDENTITY
+from personalization.warehouse import Session
+
+if TYPE_CHECKING:
+    from personalization.ledger import Ledger
+
+SCORING_PURPOSE = "personalization.ml_scoring"
+
+
+def gate_inputs(
+    session: Session, ledger: Ledger, program: Program, profile: dict[str, Any], token: str, as_of: AsOf
+) -> GateInputs:
+    """What the gates look at, read for one customer alone."""
+    return GateInputs(
+        token=token,
+        consents=_consents(session, ledger, program, token, as_of),
+        suppression=_suppression(session, ledger, token),
+        profile=profile,
+        sends=_sends(session, token, as_of),
+    )
+
+
+def one_row(session: Session, query: str, as_of: AsOf, token: str) -> dict[str, Any]:
+    """The one row of a query as a mapping; empty when there is none."""
+    rows: list[dict[str, Any]] = session.arrow(query, [as_of.day, token]).to_pylist()
+    return rows[0] if rows else {}
+
+
+def raw_facts(session: Session, program: Program, profile: dict[str, Any], token: str, as_of: AsOf) -> RawFacts:
+    bought = one_row(
+        session,
+        """
+        select count(*) as orders, coalesce(sum(amount), 0) as spend, max(order_day) as last_purchase
+        from marts.orders
+        where order_day < $1 and customer_token = $2
+        """,
+        as_of,
+        token,
+    )
+    mailed = one_row(
+        session,
+        f"""
+        select
+            coalesce(sum(events) filter (event = 'sent'), 0)::bigint as mailings,
+            max(event_day) filter (event = 'sent') as last_mailing,
+            coalesce(sum(events) filter (event = 'converted'), 0)::bigint as conversions
+        from {SENDS}
+        where event_day < $1 and customer_token = $2
+        """,  # noqa: S608
+        as_of,
+        token,
+    )
+    has_address = profile["email_token"] is not None
+    return RawFacts(**bought, **mailed, currency=program.settings.currency, has_address=has_address)
+
+
+def score_of(session: Session, profile: dict[str, Any], inputs: GateInputs, token: str, as_of: AsOf) -> Score:
+    if profile["purchase_score"] is None:
+        state = inputs.consents.get(SCORING_PURPOSE, ("",))[0]
+        reasons = {"granted": "no model has scored this customer", "withdrawn": f"withdrew from {SCORING_PURPOSE}"}
+        return Score(None, None, None, [], reasons.get(state, f"never agreed to {SCORING_PURPOSE}"))
+    version = None
+    if session.has_table("scores.propensity"):
+        query = "select model_version from scores.propensity where as_of = $1 and customer_token = $2"
+        version = one_row(session, query, as_of, token).get("model_version")
+    contributions: list[Contribution] = []
+    if session.has_table("scores.explanations"):
+        found = session.rows(
+            """
+            select feature, value, contribution
+            from scores.explanations
+            where as_of = ? and customer_token = ?
+            order by rank
+            """,
+            [as_of.day, token],
+        )
+        contributions = [Contribution(*row) for row in found]
+    return Score(profile["purchase_score"], profile["purchase_band"], version, contributions, None)
+
+
+def segment_parts(
+    session: Session, program: Program, rules: dict[str, Rule], facts: Facts, token: str, as_of: AsOf
+) -> list[SegmentPart]:
+    """The given segments with the recorded membership and the clauses' values."""
+    recorded = dict(
+        session.rows(
+            f"select segment, status from {MEMBERSHIP} where as_of = ? and customer_token = ?",  # noqa: S608
+            [as_of.day, token],
+        )
+    )
+    return [
+        SegmentPart(name, program.segments[name].title, recorded.get(name, "out"), explain(rule, facts))
+        for name, rule in sorted(rules.items())
+    ]
+
+
+def _consents(
+    session: Session, ledger: Ledger, program: Program, token: str, as_of: AsOf
+) -> dict[str, tuple[str, datetime]]:
+    from personalization.ledger import customer_consent
+
+    query = f"select identifier_token, customer_token from {IDENTITY} where customer_token = ?"  # noqa: S608
+    identity = session.arrow(query, [token])
+    found: dict[str, tuple[str, datetime]] = {}
+    for purpose in program.purposes:
+        snapshot = ledger.consent.snapshot(purpose, effective_before=as_of.instant)
+        for row in customer_consent(snapshot, identity).to_pylist():
+            found[purpose] = (row["state"], row["effective_at"])
+    return found
+
+
+def _suppression(session: Session, ledger: Ledger, token: str) -> str | None:
+    """The reason recorded first for any of the person's identifiers."""
+    rows = session.rows(f"select identifier_token from {IDENTITY} where customer_token = ?", [token])  # noqa: S608
+    identifiers = {token, *(row[0] for row in rows)}
+    listed = ledger.suppressions.snapshot().to_pylist()
+    return next((row["reason"] for row in listed if row["identifier_token"] in identifiers), None)
+
+
+def _sends(session: Session, token: str, as_of: AsOf) -> list[date]:
+    """Business days of all sends before the day, one entry a send."""
+    query = f"select event_day, events from {SENDS} where event = 'sent' and event_day < ? and customer_token = ?"  # noqa: S608
+    return [day for day, events in session.rows(query, [as_of.day, token]) for _ in range(events)]

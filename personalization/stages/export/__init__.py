@@ -1,0 +1,1 @@
+"""From decisions to the platforms: plan the difference, cut last, send, account for every row."""

@@ -1,0 +1,291 @@
+"""HTTP for all platforms: one session, with limits, retries, redaction, and a clear word for every way to fail.
+
+What counts for the outbox is whether a request was applied. So a failure is one of three: `Postponed` (certainly
+not), `Lost` (perhaps), or an answer. Requests that may be repeated are, until their deadline.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import logging
+import random
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from personalization.stages.export.adapters.base import Clock, DestinationError, Lost, Postponed
+
+CONNECT_SECONDS, READ_SECONDS = 10.0, 120.0
+ATTEMPTS = 6
+_LONGEST_PAUSE = 30.0
+_ADDRESS = re.compile(r"[^\s\"'<>,;:/]+@[^\s\"'<>,;:/]+")
+_MD5 = re.compile(r"\b[0-9a-f]{32}\b")  # of an address: guessable, so as good as the address
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A platform's answer: 2xx, or a 4xx in the platform's own form."""
+
+    status: int
+    body: Any
+
+    @property
+    def ok(self) -> bool:
+        return self.status < 400
+
+
+class Redactor:
+    """Takes secrets and addresses out of texts before anyone sees them."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "<secret>")
+        return _MD5.sub("<contact>", _ADDRESS.sub("<address>", text))
+
+
+class Http:
+    """A platform's HTTP API.
+
+    Parameters
+    ----------
+    platform : str
+        As messages name it, e.g. `Mailchimp`.
+    base_url : str
+        Paths are below it. Credentials are sent to it and to nothing else.
+    auth : tuple of str
+        User and password for HTTP Basic.
+    headers : mapping, optional
+        Sent with every request to the API.
+    connections : int
+        Requests under way at the same time.
+    key_hint : str
+        What to do when the platform refuses the key.
+    read_seconds : float
+        How long an answer may take.
+    clock : Clock
+        Replaced in tests.
+    """
+
+    def __init__(
+        self,
+        platform: str,
+        base_url: str,
+        *,
+        auth: tuple[str, str],
+        headers: Mapping[str, str] | None = None,
+        connections: int,
+        key_hint: str,
+        read_seconds: float = READ_SECONDS,
+        clock: Clock | None = None,
+    ) -> None:
+        self.platform, self.connections = platform, connections
+        self.clock = clock or Clock()
+        self.redact = Redactor(auth)
+        self._base_url, self._auth, self._key_hint = base_url.rstrip("/"), auth, key_hint
+        self._headers = dict(headers or {})
+        self._timeout = (CONNECT_SECONDS, read_seconds)
+        self._places = threading.BoundedSemaphore(connections)
+        self._session = requests.Session()
+        self._session.mount("https://", HTTPAdapter(pool_maxsize=connections))
+        self._session.mount("http://", HTTPAdapter(pool_maxsize=connections))
+        _hide_contacts_in_debug_log()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Mapping[str, str | int] | None = None,
+        repeatable: bool = True,
+        deadline: float | None = None,
+    ) -> Answer:
+        """Send a request, again if need be, and return the answer.
+
+        Parameters
+        ----------
+        repeatable : bool
+            Applying it twice is as good as once. Otherwise it is repeated only when it certainly was not applied.
+        deadline : float, optional
+            On the clock: no attempt begins after it.
+
+        Raises
+        ------
+        Postponed, Lost, DestinationError
+            See `Adapter.send`.
+        """
+        what = f"{method} {self.redact(path)}"
+        failure: Postponed | Lost = Postponed(f"{self.platform}: no time left for {what}", 0.0)
+        for attempt in range(ATTEMPTS):
+            if deadline is not None and self.clock.monotonic() >= deadline:
+                break
+            try:
+                return self._once(method, path, body, query, what)
+            except Postponed as postponed:
+                # what may have been applied stays so when a later attempt is refused
+                failure = failure if isinstance(failure, Lost) else postponed
+                pause = postponed.retry_after or _pause(attempt)
+            except Lost as lost:
+                failure, pause = lost, _pause(attempt)
+                if not repeatable:
+                    break
+            except DestinationError as refused:
+                if isinstance(failure, Lost):
+                    raise Lost(refused.message) from None
+                raise
+            if isinstance(failure, _Unreachable) and attempt == ATTEMPTS - 1:
+                raise DestinationError(failure.reason, hint="is `base_url` right, and is the network up?")
+            late = deadline is not None and self.clock.monotonic() + pause >= deadline
+            if late or attempt == ATTEMPTS - 1 or pause > READ_SECONDS:
+                if isinstance(failure, Postponed):
+                    failure = Postponed(failure.reason, pause)
+                break
+            self.clock.sleep(pause)
+        raise failure
+
+    def download(self, url: str) -> bytes:
+        """Fetch a file from wherever the platform keeps it. The URL itself is the permission: no credentials go along.
+
+        Raises
+        ------
+        Lost
+            It can't be had (any more).
+        """
+        try:
+            answer = self._session.get(url, timeout=self._timeout)
+        except requests.RequestException as error:
+            raise Lost(f"{self.platform}: results can't be fetched: {self.redact(_cause(error))}") from None
+        if not answer.ok:
+            raise Lost(f"{self.platform}: results can't be fetched: status {answer.status_code}")
+        return answer.content
+
+    def _once(self, method: str, path: str, body: Any, query: Any, what: str) -> Answer:
+        headers = {**self._headers, "Accept": "application/json"}
+        data = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        try:
+            with self._places:
+                answer = self._session.request(
+                    method,
+                    self._base_url + path,
+                    data=data,
+                    params=query,
+                    headers=headers,
+                    auth=self._auth,
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                )
+        except requests.exceptions.SSLError as error:
+            raise DestinationError(
+                f"{self.platform}'s certificate was not accepted: {self.redact(_cause(error))}",
+                hint="check `base_url`, this machine's clock and its certificate store",
+            ) from None
+        except (requests.exceptions.ConnectTimeout, requests.exceptions.ConnectionError) as error:
+            reason = f"{self.platform} can't be reached for {what}: {self.redact(_cause(error))}"
+            raise (_Unreachable(reason, 0.0) if _never_connected(error) else Lost(reason)) from None
+        except requests.RequestException as error:
+            raise Lost(f"{self.platform} gave no whole answer to {what}: {self.redact(_cause(error))}") from None
+        return self._judged(answer, what)
+
+    def _judged(self, answer: requests.Response, what: str) -> Answer:
+        """Turn what came back into an answer, or into the reason why it is none."""
+        status, content = answer.status_code, _json(answer)
+        if status == 429 or (status == 403 and content is _NOT_JSON):  # Mailchimp's edge throttles with a bare 403
+            raise Postponed(f"{self.platform} asks to slow down (status {status})", _retry_after(answer))
+        if status >= 500:
+            raise Lost(f"{self.platform} failed at {what} (status {status})")
+        if status in (401, 403):
+            said = self.redact(_said(content))
+            raise DestinationError(f"{self.platform} refused the key (status {status}{said})", hint=self._key_hint)
+        if 300 <= status < 400:
+            raise DestinationError(
+                f"{self.platform} redirects {what} elsewhere (status {status})", hint="check `base_url`"
+            )
+        if content is _NOT_JSON:
+            kind = "HTML" if answer.content.lstrip()[:1] == b"<" else "something that is not JSON"
+            if status >= 400:
+                raise DestinationError(
+                    f"{self.platform} answered {what} with {kind} (status {status})",
+                    hint="check `base_url`: this looks like another server",
+                )
+            raise Lost(f"{self.platform} answered {what} with {kind} (status {status})")
+        return Answer(status, content)
+
+
+class _Unreachable(Postponed):
+    """No connection was made."""
+
+
+_NOT_JSON = object()
+
+
+def _json(answer: requests.Response) -> Any:
+    if not answer.content:
+        return None
+    try:
+        return json.loads(answer.content)
+    except ValueError:
+        return _NOT_JSON
+
+
+def _said(content: Any) -> str:
+    return f": {content['title']}" if isinstance(content, dict) and content.get("title") else ""
+
+
+def _pause(attempt: int) -> float:
+    """Exponential with full jitter, so that many clients do not come back at the same moment."""
+    return random.uniform(0.1, min(_LONGEST_PAUSE, 0.5 * 2**attempt))
+
+
+def _retry_after(answer: requests.Response) -> float:
+    """Seconds the platform asks to wait, given as a number or a date; 0 when it says nothing."""
+    text = answer.headers.get("Retry-After", "").strip()
+    if text.isdigit():
+        return float(text)
+    moment = email.utils.parsedate_tz(text) if text else None
+    served = email.utils.parsedate_tz(answer.headers.get("Date", ""))
+    if moment and served:
+        return max(0.0, float(email.utils.mktime_tz(moment) - email.utils.mktime_tz(served)))
+    return 0.0
+
+
+def _never_connected(error: requests.RequestException) -> bool:
+    """Whether the connection was never made, so that nothing can have been applied."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(error, requests.exceptions.ConnectTimeout) or type(reason).__name__ in (
+        "NewConnectionError",
+        "NameResolutionError",
+        "ConnectTimeoutError",
+    )
+
+
+def _cause(error: requests.RequestException) -> str:
+    """The reason without the URL: of urllib3's nested texts the innermost."""
+    inner: Any = error.args[0] if error.args else error
+    inner = getattr(inner, "reason", None) or inner
+    text = str(inner)
+    return text.rpartition(": ")[2].strip(" )'\"") or type(error).__name__
+
+
+class _HideContacts(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = _MD5.sub("<contact>", record.getMessage()), None
+        return True
+
+
+def _hide_contacts_in_debug_log() -> None:
+    """urllib3 writes every URL to its debug log, and Mailchimp's URLs hold MD5s of addresses."""
+    logger = logging.getLogger("urllib3.connectionpool")
+    if not any(isinstance(known, _HideContacts) for known in logger.filters):
+        logger.addFilter(_HideContacts())

@@ -1,0 +1,229 @@
+"""Mailchimp Marketing API 3.0: one list (audience). Why batches of PUTs: docs/decisions/0005-mailchimp-batches.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from personalization.ledger.outbox import Outcome
+from personalization.program.models import MailchimpDestination
+from personalization.stages.export.adapters.base import (
+    Batch,
+    Clock,
+    Contact,
+    DestinationError,
+    Limits,
+    Lost,
+    Postponed,
+    Prepared,
+    Sent,
+)
+from personalization.stages.export.adapters.http import Answer, Http
+from personalization.stages.export.adapters.mailchimp_shapes import (
+    EXTERNAL_ID,
+    FIELD_TYPES,
+    MemberCall,
+    batch_answers,
+    batch_body,
+    data_centre_url,
+    differing_fields,
+    member_call,
+    words,
+)
+
+CONNECTIONS = 8  # Mailchimp allows 10 at once for an account, and other programs may use it too
+DIRECT_ROWS = 50  # up to this many, single requests are answered sooner than a batch is taken from the queue
+LIMITS = Limits(rows=500, urgent_rows=DIRECT_ROWS, open_batches=20, text_bytes=255, patience=1800.0)
+_KEY_HINT = "check the key: Mailchimp, Account & billing, Extras, API keys; then the variable that holds it"
+
+
+class MailchimpAdapter:
+    """Writes members of one list.
+
+    Parameters
+    ----------
+    destination : MailchimpDestination
+    name : str
+        Of the destination, for messages.
+    api_key : str
+        Resolved from the environment.
+    base_url : str, optional
+        Default: the data centre at the end of the key.
+    clock : Clock, optional
+        Replaced in tests.
+    """
+
+    limits = LIMITS
+
+    def __init__(
+        self,
+        destination: MailchimpDestination,
+        name: str,
+        *,
+        api_key: str,
+        base_url: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._destination, self._name = destination, name
+        self._list = f"/lists/{destination.list_id}"
+        self._http = Http(
+            "Mailchimp",
+            base_url or data_centre_url(api_key),
+            auth=("personalization", api_key),
+            connections=CONNECTIONS,
+            key_hint=_KEY_HINT,
+            clock=clock,
+        )
+
+    def setup(self, known_fields: frozenset[str]) -> list[str]:
+        """See `Adapter.setup`. Two requests when nothing is missing."""
+        answer = self._http.call("GET", self._list)
+        if answer.status == 404:
+            raise DestinationError(
+                f"Mailchimp has no list '{self._destination.list_id}' in this account",
+                hint="`list_id` is the audience ID: Audience, Settings, Audience name and defaults",
+            )
+        self._expect(answer, "show the list")
+        answer = self._expect(
+            self._http.call("GET", f"{self._list}/merge-fields", query={"count": 1000}), "show fields"
+        )
+        existing = {field["tag"]: field["type"] for field in answer.body["merge_fields"]}
+        wanted = {field.name: FIELD_TYPES[field.type] for field in self._destination.fields} | {EXTERNAL_ID: "text"}
+        for tag, kind in wanted.items():
+            if tag in existing and existing[tag] != kind:
+                raise DestinationError(
+                    f"the merge field {tag} at Mailchimp has the type {existing[tag]}, destinations.yaml says {kind}",
+                    hint="change one of them; Mailchimp can't change a field's type, only delete it and make a new one",
+                )
+            if tag in known_fields and tag not in existing:
+                raise DestinationError(
+                    f"the merge field {tag} was deleted at Mailchimp, and with it the values of all contacts",
+                    hint=f"take it out of destinations.yaml, or let `setup_destination` make it and '{self._name}' "
+                    "send all contacts again",
+                )
+        missing = {tag: kind for tag, kind in wanted.items() if tag not in existing}
+        for tag, kind in missing.items():
+            body = {"tag": tag, "name": tag, "type": kind, "public": False}
+            self._expect(
+                self._http.call("POST", f"{self._list}/merge-fields", body=body, repeatable=False), f"add {tag}"
+            )
+        return [f"merge field {tag} ({kind})" for tag, kind in missing.items()]
+
+    def prepare(self, contacts: Sequence[Contact]) -> tuple[list[Prepared], list[Outcome]]:
+        return [Prepared(contact, member_call(self._destination, contact)) for contact in contacts], []
+
+    def send(self, batch: Batch) -> Sent:
+        """Few rows go one by one, many in a batch that Mailchimp works on later."""
+        if len(batch.rows) <= DIRECT_ROWS:
+            return self._send_directly(batch)
+        body = batch_body([(str(row.contact.id), row.request) for row in batch.rows])
+        answer = self._http.call("POST", "/batches", body=body, repeatable=False, deadline=batch.deadline)
+        return Sent(receipt=str(self._expect(answer, "take a batch").body["id"]))
+
+    def collect(self, receipt: str, batch: Batch) -> list[Outcome] | None:
+        """See `Adapter.collect`. Raises `Lost` when there are no results any more: Mailchimp keeps them seven days."""
+        answer = self._http.call("GET", f"/batches/{receipt}")
+        if answer.status == 404:
+            raise Lost(f"Mailchimp does not know the batch {receipt} any more")
+        state = self._expect(answer, "show a batch").body
+        if state["status"] != "finished":
+            return None
+        answers = batch_answers(self._http.download(state["response_body_url"]), receipt)
+        return self._parallel(lambda row: self._collected(row, answers.get(str(row.contact.id))), batch.rows)
+
+    def reconcile(self, batch: Batch) -> list[Outcome] | None:
+        """See `Adapter.reconcile`.
+
+        An upsert that is still queued would overwrite newer values later. So as long as a batch that could be ours
+        is unfinished, nothing can be told.
+        """
+        if batch.receipt:
+            try:
+                return self.collect(batch.receipt, batch)
+            except Lost:
+                pass  # the results are gone; the members themselves still tell
+        elif not self._queue_is_empty():
+            return None
+        return self._parallel(self._look_at, batch.rows)
+
+    def _send_directly(self, batch: Batch) -> Sent:
+        waits: list[float] = []
+        refusals: list[DestinationError] = []
+
+        def send(row: Prepared) -> Outcome:
+            call: MemberCall = row.request
+            try:
+                answer = self._http.call(call.method, call.path, body=call.body, deadline=batch.deadline)
+            except Postponed as postponed:
+                waits.append(postponed.retry_after)
+                return Outcome(row.contact.id, "planned", postponed.reason)
+            except Lost as lost:
+                return Outcome(row.contact.id, "uncertain", lost.reason)
+            except DestinationError as refusal:
+                refusals.append(refusal)
+                return Outcome(row.contact.id, "planned", refusal.message)
+            return self._outcome(row, answer)
+
+        outcomes = self._parallel(send, batch.rows)
+        return Sent(outcomes, retry_after=max(waits, default=None), refused=refusals[0] if refusals else None)
+
+    def _collected(self, row: Prepared, answer: Answer | None) -> Outcome:
+        if answer is None:
+            return Outcome(row.contact.id, "uncertain", "Mailchimp's results do not mention it")
+        return self._outcome(row, answer)
+
+    def _queue_is_empty(self) -> bool:
+        """Whether no batch of the account is unfinished."""
+        query: dict[str, str | int] = {"count": 1000, "fields": "batches.id,batches.status"}
+        answer = self._expect(self._http.call("GET", "/batches", query=query), "list its batches")
+        return all(batch["status"] == "finished" for batch in answer.body["batches"])
+
+    def _look_at(self, row: Prepared) -> Outcome:
+        """Compare a member with what was to be sent: what is not there as it should be is sent again."""
+        call: MemberCall = row.request
+        try:
+            answer = self._http.call("GET", call.path)
+        except (Postponed, Lost) as problem:
+            return Outcome(row.contact.id, "uncertain", problem.reason)
+        arrived = self._judged(row, answer).state == "acked"
+        return Outcome(row.contact.id, "acked" if arrived else "planned")
+
+    def _outcome(self, row: Prepared, answer: Answer) -> Outcome:
+        """The outcome of a call. An opt-out that failed because of a merge field is sent again alone."""
+        outcome = self._judged(row, answer)
+        call: MemberCall = row.request
+        if outcome.state != "rejected" or not call.opts_out:
+            return outcome
+        alone = call.only_opt_out
+        try:
+            answer = self._http.call(alone.method, alone.path, body=alone.body)
+        except (Postponed, Lost) as problem:
+            return Outcome(row.contact.id, "uncertain", problem.reason)
+        return self._judged(Prepared(row.contact, alone), answer)
+
+    def _judged(self, row: Prepared, answer: Answer) -> Outcome:
+        """What an answer about a member means: acked only when the member shows what was sent."""
+        row_id, call = row.contact.id, row.request
+        if answer.status == 404 and call.method == "PATCH":
+            return Outcome(row_id, "acked")  # whoever is not on the list holds nothing of ours
+        if answer.status == 429 or answer.status >= 500:
+            return Outcome(row_id, "uncertain", f"Mailchimp failed (status {answer.status})")
+        if not answer.ok:
+            return Outcome(row_id, "rejected", self._http.redact(words(answer)))
+        if call.opts_out and answer.body.get("status") not in ("unsubscribed", "cleaned"):
+            return Outcome(row_id, "rejected", f"Mailchimp left the contact {answer.body.get('status')}")
+        differing = differing_fields(call.stored, answer.body)
+        if differing:
+            return Outcome(row_id, "rejected", f"Mailchimp did not keep {', '.join(differing)}")
+        return Outcome(row_id, "acked")
+
+    def _expect(self, answer: Answer, what: str) -> Answer:
+        if not answer.ok:
+            raise DestinationError(f"Mailchimp would not {what}: {self._http.redact(words(answer))}")
+        return answer
+
+    def _parallel(self, work: Callable[[Prepared], Outcome], rows: Sequence[Prepared]) -> list[Outcome]:
+        if not rows:
+            return []
+        with ThreadPoolExecutor(max_workers=min(CONNECTIONS, len(rows))) as pool:
+            return list(pool.map(work, rows))

@@ -1,0 +1,80 @@
+"""Which adapter serves which destination of a program, and what can be said about a destination before it is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from personalization.errors import ExportError, ProgramError, did_you_mean
+from personalization.program import Program, resolve_secret
+from personalization.program.models import CsvDestination, MailchimpDestination
+from personalization.stages.export.adapters import csv, mailchimp, mailchimp_shapes
+from personalization.stages.export.adapters.base import Adapter, Clock, Limits
+from personalization.workspace import Workspace
+
+Destination = CsvDestination | MailchimpDestination
+
+_LIMITS: dict[str, Limits] = {"csv": csv.LIMITS, "mailchimp": mailchimp.LIMITS}
+
+
+def destination_of(program: Program, name: str) -> Destination:
+    """A destination by name. Raises `ExportError` with the nearest name when there is none."""
+    if name not in program.destinations:
+        raise ExportError(f"unknown destination '{name}' ({did_you_mean(name, program.destinations)})")
+    return program.destinations[name]
+
+
+def limits_of(destination: Destination) -> Limits:
+    return _LIMITS[destination.platform]
+
+
+def check_fields(program: Program, name: str) -> None:
+    """Raise `ProgramError` when the platform can't have fields of these names, with the place in destinations.yaml."""
+    destination = destination_of(program, name)
+    problems = [
+        (number, f"the field '{field.name}' is listed twice")
+        for number, field in enumerate(destination.fields)
+        if field.name in {earlier.name for earlier in destination.fields[:number]}
+    ]
+    if isinstance(destination, MailchimpDestination):
+        problems += mailchimp_shapes.field_problems(destination.fields)
+    if problems:
+        raise ProgramError(
+            f"{len(problems)} problems in destination '{name}'",
+            problems=[
+                ProgramError(
+                    f"destinations.{name}: {text}",
+                    at=program.position("destinations", ("destinations", name, "fields", number)),
+                )
+                for number, text in problems
+            ],
+        )
+
+
+def mapping_version(destination: Destination) -> str:
+    """Changes when what a row says at the platform changes: another mapping, another list, another folder.
+
+    Address and key of the API are left out: the same list behind another address knows the same contacts.
+    """
+    content = destination.model_dump(mode="json", exclude={"base_url", "api_key", "guard", "new_contacts"})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def adapter_for(program: Program, name: str, workspace: Workspace, clock: Clock | None = None) -> Adapter:
+    """The adapter of a destination, ready to work. Raises `ProgramError` when a secret is not set."""
+    destination = destination_of(program, name)
+    if isinstance(destination, CsvDestination):
+        return csv.CsvAdapter(destination, name, csv_folder(destination, name, workspace))
+    at = program.position("destinations", ("destinations", name, "api_key"))
+    api_key = resolve_secret(destination.api_key, at=at)
+    base_url = None
+    if destination.base_url:
+        at = program.position("destinations", ("destinations", name, "base_url"))
+        base_url = resolve_secret(destination.base_url, at=at)
+    return mailchimp.MailchimpAdapter(destination, name, api_key=api_key, base_url=base_url, clock=clock)
+
+
+def csv_folder(destination: CsvDestination, name: str, workspace: Workspace) -> Path:
+    """Where a CSV destination writes: `folder` below the workspace, or var/exports/<destination>."""
+    return workspace.root / destination.folder if destination.folder else workspace.exports / name

@@ -1,0 +1,256 @@
+"""Delivers the planned rows of one run, batch by batch: join addresses, render, cut, send, settle.
+
+Whatever happens, each row has one known state in the outbox before and after each step, so that a later run can
+take up the work from any point.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from personalization.crash_points import crash_point
+from personalization.ledger import Keyring, Ledger, normalise_email
+from personalization.ledger.leases import Lease
+from personalization.ledger.outbox import OutboxRow, Outcome
+from personalization.ledger.schema import now
+from personalization.stages.export import cut as cuts
+from personalization.stages.export.adapters.base import (
+    Adapter,
+    Batch,
+    Clock,
+    Contact,
+    DestinationError,
+    Lost,
+    Postponed,
+    Prepared,
+)
+from personalization.stages.export.cut import Cut
+
+CUT_SECONDS = 60.0  # a batch that has not left this long after its cut is cut again
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+_LOSSES_IN_A_ROW = 3
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What is delivered where, under which lease."""
+
+    destination: str
+    as_of: str
+    plan_hash: str
+    run: int
+    lease: Lease
+
+
+class Delivery:
+    """Moves rows of an outbox to their destination. One instance a run."""
+
+    def __init__(
+        self, ledger: Ledger, keys: Keyring, adapter: Adapter, cut: Cut, assignment: Assignment, clock: Clock
+    ) -> None:
+        self._ledger, self._outbox = ledger, ledger.outbox
+        self._keys, self._vault = keys, ledger.vault(keys)
+        self._adapter, self._limits = adapter, adapter.limits
+        self._cut, self._clock = cut, clock
+        self._to = assignment
+        self._open: dict[str, Batch] = {}
+        self._waited = 0.0
+        self._losses = 0
+
+    def deliver(self) -> None:
+        """Send everything that is planned, retractions first, and wait for the destination to finish.
+
+        Raises
+        ------
+        ExportError
+            The destination refuses, is down, or keeps asking to wait. Rows that were not sent are still planned.
+        LeaseLost
+            Another process took over. Nothing was sent after that.
+        """
+        if self._limits.urgent_rows:
+            self._deliver(("retract",), self._limits.urgent_rows)
+        self._deliver((), self._limits.rows)
+        self._collect(until=0)
+
+    def reconcile(self) -> int:
+        """Find out what became of uncertain rows by looking at the destination. Returns how many are planned again."""
+        again = 0
+        grouped: dict[tuple[int | None, str | None], list[OutboxRow]] = defaultdict(list)
+        for row in self._outbox.rows(self._to.run, ("uncertain",)):
+            grouped[row.batch, row.receipt].append(row)
+        for (number, receipt), rows in grouped.items():
+            prepared, unfit = self._prepare(rows)
+            batch = replace(self._batch(prepared, number or 0, self._clock.monotonic()), receipt=receipt)
+            outcomes = self._poll(batch)
+            if outcomes is None:
+                raise DestinationError(
+                    f"'{self._to.destination}' still works on a batch of an earlier run; what that will change is not "
+                    "known yet",
+                    hint="nothing was sent; run again later",
+                )
+            gone = [replace(outcome, state="uncertain") for outcome in unfit]
+            self._record([*outcomes, *gone])
+            again += sum(outcome.state == "planned" for outcome in outcomes)
+        return again
+
+    def _poll(self, batch: Batch) -> list[Outcome] | None:
+        """Ask until the destination can tell, as long as its limits say; None when it can't."""
+        waited, pause = 0.0, _FIRST_PAUSE
+        while True:
+            self._ledger.leases.renew(self._to.lease)
+            try:
+                outcomes = self._adapter.reconcile(batch)
+            except (Lost, Postponed) as problem:
+                raise DestinationError(problem.reason, hint="nothing was sent; run again when it is up") from None
+            if outcomes is not None or waited > self._limits.patience:
+                return outcomes
+            self._clock.sleep(pause)
+            waited, pause = waited + pause, min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _deliver(self, operations: Sequence[str], limit: int | None) -> None:
+        while rows := self._outbox.rows(self._to.run, ("planned",), operations=operations, limit=limit):
+            self._send(rows)
+            self._collect(until=self._limits.open_batches - 1)
+
+    def _send(self, rows: Sequence[OutboxRow]) -> None:
+        prepared, unfit = self._prepare(rows)
+        number = self._outbox.next_batch_number(self._to.run)
+        moment, begun = now(), self._clock.monotonic()
+        blocked = self._cut.blocked(self._seen_by_cut(prepared, rows))
+        stopped = [
+            Outcome(row.contact.id, "suppressed", blocked[str(row.contact.id)].reason)
+            for row in prepared
+            if str(row.contact.id) in blocked
+        ]
+        batch = self._batch([row for row in prepared if str(row.contact.id) not in blocked], number, begun)
+        self._outbox.cut(self._to.lease, number, moment, batch.ids, [*unfit, *stopped])
+        crash_point("export.after_cut")
+        if not batch.rows:
+            return
+        if self._clock.monotonic() >= batch.deadline:
+            self._outbox.put_back(self._to.lease, batch.ids)
+            return
+        self._outbox.send(self._to.lease, batch.ids)
+        crash_point("export.before_send")
+        try:
+            sent = self._adapter.send(batch)
+        except Postponed as postponed:
+            self._outbox.put_back(self._to.lease, batch.ids)
+            self._wait(postponed.retry_after, postponed.reason)
+            return
+        except Lost as lost:
+            self._lost(batch, lost.reason)
+            return
+        except DestinationError:
+            self._outbox.put_back(self._to.lease, batch.ids)
+            raise
+        crash_point("export.after_send")
+        self._losses = 0
+        if sent.receipt:
+            self._outbox.keep_receipt(self._to.lease, batch.ids, sent.receipt)
+            self._open[sent.receipt] = batch
+            crash_point("export.after_receipt")
+        self._record(sent.outcomes)
+        crash_point("export.after_ack")
+        if sent.refused:
+            raise sent.refused
+        if sent.retry_after is not None:
+            self._wait(sent.retry_after, f"'{self._to.destination}' asks to slow down")
+
+    def _prepare(self, rows: Sequence[OutboxRow]) -> tuple[list[Prepared], list[Outcome]]:
+        """Join the addresses from the vault and render. The last thing before the cut."""
+        addresses = self._vault.reveal([row.address_token for row in rows])
+        external = self._keys.tokens(f"export:{self._to.destination}", [row.customer_token for row in rows])
+        contacts, unfit = [], []
+        for row, external_id in zip(rows, external, strict=True):
+            address = addresses.get(row.address_token)
+            if address is None:
+                unfit.append(Outcome(row.id, "invalid", "the vault has no address for it (any more)"))
+            else:
+                contacts.append(Contact(row.id, row.operation, address, external_id, json.loads(row.payload)))
+        prepared, refused = self._adapter.prepare(contacts)
+        return prepared, [*unfit, *refused]
+
+    def _seen_by_cut(self, prepared: Sequence[Prepared], rows: Sequence[OutboxRow]) -> list[cuts.Contact]:
+        """Those whom the cut may stop: who is cleared or opted out there gets less, never more."""
+        by_id = {row.id: row for row in rows}
+        seen = []
+        for ready in prepared:
+            row, contact = by_id[ready.contact.id], ready.contact
+            if contact.operation in ("add", "change"):
+                erased = self._keys.suppression_token(normalise_email(contact.address) or contact.address)
+                identifiers = (row.customer_token, row.address_token, erased)
+                seen.append(cuts.Contact(str(row.id), row.purpose, identifiers))
+        return seen
+
+    def _batch(self, rows: list[Prepared], number: int, cut_at: float) -> Batch:
+        to = self._to
+        return Batch(to.run, number, to.as_of, to.plan_hash, rows, deadline=cut_at + CUT_SECONDS)
+
+    def _collect(self, until: int) -> None:
+        """Wait until at most `until` batches are being worked on by the destination."""
+        waited, pause = 0.0, _FIRST_PAUSE
+        while self._open:
+            for receipt, batch in list(self._open.items()):
+                try:
+                    outcomes = self._adapter.collect(receipt, batch)
+                except Lost as lost:
+                    outcomes = [Outcome(row_id, "uncertain", lost.reason) for row_id in batch.ids]
+                except Postponed as postponed:
+                    pause = max(pause, postponed.retry_after)
+                    continue
+                if outcomes is not None:
+                    crash_point("export.after_results")
+                    self._record(outcomes)
+                    del self._open[receipt]
+            if len(self._open) <= until:
+                return
+            if waited > self._limits.patience:
+                raise DestinationError(
+                    f"'{self._to.destination}' has worked on {len(self._open)} batches for more than "
+                    f"{self._limits.patience:.0f} seconds",
+                    hint="nothing is lost: the next run asks for their results first",
+                )
+            self._ledger.leases.renew(self._to.lease)
+            self._clock.sleep(pause)
+            waited, pause = waited + pause, min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _record(self, outcomes: Sequence[Outcome]) -> None:
+        settled = [outcome for outcome in outcomes if outcome.state != "planned"]
+        if settled:
+            self._outbox.settle(self._to.lease, self._to.run, settled)
+        again = [outcome.id for outcome in outcomes if outcome.state == "planned"]
+        if again:
+            self._outbox.put_back(self._to.lease, again)
+
+    def _lost(self, batch: Batch, reason: str) -> None:
+        self._record([Outcome(row_id, "uncertain", reason) for row_id in batch.ids])
+        log.warning("%s: batch %d of %d contacts: %s", self._to.destination, batch.number, len(batch.rows), reason)
+        self._losses += 1
+        if self._losses >= _LOSSES_IN_A_ROW:
+            raise DestinationError(
+                f"{reason}; {_LOSSES_IN_A_ROW} batches in a row got no answer",
+                hint="run again when it is up: what became of them is looked up first",
+            )
+
+    def _wait(self, seconds: float, reason: str) -> None:
+        """Wait as asked; a batch is cut again after it. Gives up when all waits together take too long."""
+        self._waited += max(seconds, _FIRST_PAUSE)
+        if self._waited > self._limits.patience:
+            raise DestinationError(
+                f"{reason}; waited for {self._limits.patience:.0f} seconds in all",
+                hint="the rest is held and is sent by the next run",
+            )
+        pause = max(seconds, _FIRST_PAUSE)
+        while pause > 0:  # in steps that keep the lease
+            self._ledger.leases.renew(self._to.lease)
+            step = min(pause, self._to.lease.seconds / 3)
+            self._clock.sleep(step)
+            pause -= step
+        crash_point("export.after_wait")

@@ -1,0 +1,237 @@
+"""The plan of an export: the difference between what a destination should hold and what it acknowledged.
+
+The same function plans for `personalization plan` and for the export itself, so both have the same plan hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from personalization.as_of import AsOf
+from personalization.ledger.contacts import Contacts
+from personalization.ledger.export_books import ExportBooks
+from personalization.stages.export.adapters.registry import check_fields, destination_of, mapping_version
+from personalization.stages.export.cut import Contact, Cut
+from personalization.stages.export.desired import DESIRED, create_desired
+from personalization.stages.export.guard import HISTORY_DAYS, mass_change
+from personalization.warehouse import Session
+
+if TYPE_CHECKING:
+    from personalization.runtime import Runtime
+
+IDENTITY = "landed.identity"
+SAMPLES = 5
+_OPERATIONS = ("retract", "remove", "change", "add")
+_STOPPED = ("suppressed", "invalid")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an export would do.
+
+    Attributes
+    ----------
+    rows : pyarrow.Table
+        For the outbox, in the order in which they will be sent: `operation`, `customer_token`, `address_token`,
+        `campaign`, `purpose`, `payload`, `row_hash`, `state` (planned, suppressed or invalid), `reason`.
+    counts : dict
+        Rows that would be sent by retract, remove, change, add; and those that would not: suppressed, invalid.
+    desired, unchanged, present : int
+        Contacts that should be there, that are already as they should be, that are there.
+    guard : str or None
+        What the mass-change guard objects to.
+    hash : str
+        Over everything that would be done: equal plans have equal hashes.
+    """
+
+    destination: str
+    platform: str
+    as_of: AsOf
+    rows: pa.Table
+    counts: dict[str, int]
+    desired: int
+    unchanged: int
+    present: int
+    guard: str | None
+    mapping_version: str
+    hash: str
+
+    @property
+    def sends(self) -> bool:
+        """Whether anything is to be sent."""
+        return any(self.counts[operation] for operation in _OPERATIONS)
+
+    @property
+    def samples(self) -> dict[str, list[str]]:
+        """A few customer tokens of each operation, and of rows that would not be sent with the reason."""
+        found: dict[str, list[str]] = {}
+        for name in (*_OPERATIONS, *_STOPPED):
+            chosen = pc.equal(self.rows["state"], name if name in _STOPPED else "planned")
+            if name in _OPERATIONS:
+                chosen = pc.and_(chosen, pc.equal(self.rows["operation"], name))
+            rows = self.rows.filter(chosen).slice(0, SAMPLES).select(["customer_token", "reason"]).to_pylist()
+            found[name] = [": ".join(filter(None, (row["customer_token"], row["reason"]))) for row in rows]
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan without its rows."""
+        return {
+            "destination": self.destination,
+            "platform": self.platform,
+            "as_of": self.as_of.key,
+            **self.counts,
+            "desired": self.desired,
+            "unchanged": self.unchanged,
+            "present": self.present,
+            "guard": self.guard,
+            "hash": self.hash,
+            "samples": self.samples,
+        }
+
+
+def plan_destination(runtime: Runtime, name: str, as_of: AsOf) -> Plan:
+    """Plan the export of a day to a destination. Nothing is sent and nothing is written.
+
+    Raises
+    ------
+    ExportError
+        There is no destination of this name.
+    ProgramError
+        Its fields can't be mapped.
+    DataError
+        There are no decisions.
+    LedgerError
+        What the destination acknowledged, or who opted out, can't be read.
+    """
+    destination = destination_of(runtime.program, name)
+    check_fields(runtime.program, name)
+    known = Contacts(runtime.ledger).known(name)
+    with runtime.warehouse.connect() as session:
+        identity = read_identity(session)
+        cut = Cut(runtime.ledger, runtime.program.purposes, identity)
+        opted_out = cut.opted_out(known)
+        create_desired(session, runtime.program, name, destination, as_of)
+        with session.registered(_known=known, _opted_out=opted_out):
+            rows = session.arrow(_DIFFERENCE)
+            desired, unchanged, present = session.rows(_TOTALS)[0]
+        session.execute(f"drop table {DESIRED}")
+    rows = _suppressed(rows, cut)
+    counts = dict.fromkeys((*_OPERATIONS, *_STOPPED), 0)
+    for row in rows.group_by(["operation", "state"]).aggregate([([], "count_all")]).to_pylist():
+        counts[row["operation"] if row["state"] == "planned" else row["state"]] += row["count_all"]
+    first_day = as_of.shift(-HISTORY_DAYS)
+    guard = mass_change(
+        destination.guard,
+        desired=desired,
+        present=present,
+        removes=counts["remove"],
+        adds=counts["add"],
+        earlier_adds=ExportBooks(runtime.ledger).adds_since(name, first_day),
+    )
+    return Plan(
+        destination=name,
+        platform=destination.platform,
+        as_of=as_of,
+        rows=rows,
+        counts=counts,
+        desired=desired,
+        unchanged=unchanged,
+        present=present,
+        guard=guard,
+        mapping_version=mapping_version(destination),
+        hash=_hash(rows),
+    )
+
+
+def read_identity(session: Session) -> pa.Table:
+    """`identifier_token`, `customer_token` of landed.identity."""
+    return session.arrow(f"select identifier_token, customer_token from {IDENTITY}")  # noqa: S608
+
+
+def _suppressed(rows: pa.Table, cut: Cut) -> pa.Table:
+    """Mark the rows that the cut would stop if it were now. When they are sent, it looks again."""
+    written = pc.and_(
+        pc.equal(rows["state"], "planned"), pc.is_in(rows["operation"], value_set=pa.array(["add", "change"]))
+    )
+    blocked = cut.blocked(
+        Contact(row["address_token"], row["purpose"], (row["customer_token"], row["address_token"]))
+        for row in rows.filter(written).select(["address_token", "customer_token", "purpose"]).to_pylist()
+    )
+    if not blocked:
+        return rows
+    stopped = pc.and_(written, pc.is_in(rows["address_token"], value_set=pa.array(sorted(blocked))))
+    words = [
+        blocked[address].reason if stop else None
+        for address, stop in zip(rows["address_token"].to_pylist(), stopped.to_pylist(), strict=True)
+    ]
+    reasons = pc.coalesce(pa.array(words, pa.string()), rows["reason"])
+    states = pc.if_else(stopped, "suppressed", rows["state"])
+    names = rows.schema.names
+    return rows.set_column(names.index("state"), "state", states).set_column(names.index("reason"), "reason", reasons)
+
+
+# Retractions first: an opt-out must never wait behind a campaign. An invalid row leaves what is there as it is.
+_DIFFERENCE = f"""
+    with wanted as (
+        select
+            case when k.state = 'present' then 'change' else 'add' end as operation,
+            d.customer_token,
+            d.address_token,
+            d.campaign,
+            d.purpose,
+            d.payload,
+            d.row_hash,
+            case when d.problem is null then 'planned' else 'invalid' end as state,
+            d.problem as reason
+        from {DESIRED} d
+        left join _known k using (address_token)
+        where d.problem is not null or k.state is distinct from 'present' or k.row_hash <> d.row_hash
+    ),
+    unwanted as (
+        select
+            case when o.address_token is null then 'remove' else 'retract' end as operation,
+            k.customer_token,
+            k.address_token,
+            k.campaign,
+            k.purpose,
+            '{{}}' as payload,
+            '' as row_hash,
+            'planned' as state,
+            null::varchar as reason
+        from _known k
+        left join _opted_out o using (address_token)
+        where o.address_token is not null
+            or (k.state = 'present' and k.address_token not in (
+                select address_token from {DESIRED} where address_token is not null
+            ))
+    )
+    select *
+    from (from wanted union all from unwanted)
+    order by
+        list_position(['retract', 'remove', 'change', 'add'], operation),
+        address_token nulls last, customer_token, campaign
+"""  # noqa: S608
+
+_TOTALS = f"""
+    select
+        (select count(*) from {DESIRED}),
+        (
+            select count(*) from {DESIRED} d join _known k using (address_token)
+            where d.problem is null and k.state = 'present' and k.row_hash = d.row_hash
+        ),
+        (select count(*) from _known where state = 'present')
+"""  # noqa: S608
+
+
+def _hash(rows: pa.Table) -> str:
+    digest = hashlib.sha256()
+    columns = ("operation", "state", "customer_token", "address_token", "row_hash", "reason")
+    for batch in rows.select(list(columns)).to_batches():
+        lines = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        digest.update("".join("\x1f".join(value or "" for value in line) + "\n" for line in lines).encode())
+    return digest.hexdigest()

@@ -1,0 +1,150 @@
+"""What a run did, as short tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from personalization.stages.monitoring.attention import findings
+from personalization.stages.monitoring.summary import Missing, RunSummary, best_baseline, chosen_model, known
+from personalization.stages.monitoring.words import reason_in_words
+
+if TYPE_CHECKING:
+    from personalization.plan import RunPlan
+
+
+def summary_renderables(summary: RunSummary) -> Iterator[RenderableType]:
+    """The short table of a run: rows, customers, model, segments, decisions, export, and where the report is."""
+    yield Text(f"\n{summary.program}, as of {summary.as_of.isoformat()}", style="bold")
+    yield from _part("Data", summary.data, _data)
+    yield from _people(summary)
+    yield from _part("Segments", summary.segments, _segments)
+    yield from _part("Decisions", summary.decisions, _decisions)
+    yield from _part("Export", summary.export, _export)
+    for finding in findings(summary):
+        yield Text.assemble(("! ", "yellow bold"), finding.text)
+    if Path(summary.report).exists():
+        yield Text.assemble("\nReport: ", (summary.report, "bold"))
+    else:
+        yield Text("\nNo report has been written for this day yet.")
+
+
+def plan_renderables(plan: RunPlan) -> Iterator[RenderableType]:
+    """What a run would change, only what differs."""
+    yield Text(f"\nA run as of {plan.as_of} would change", style="bold")
+    segments = [change for change in plan.segments if change.enter or change.leave]
+    if segments:
+        table = _table("Segments", ["segment"], ["now", "then", "enter", "leave"])
+        for segment in segments:
+            _row(table, segment.segment, segment.before, segment.after, segment.enter, segment.leave)
+        yield table
+    else:
+        yield Text("Segments: nothing")
+    decisions = [change for change in plan.decisions if change.before != change.after]
+    if decisions:
+        table = _table("Decisions", ["campaign", "outcome", "reason"], ["now", "then"])
+        for change in decisions:
+            _row(table, change.campaign, change.outcome, reason_in_words(change.reason), change.before, change.after)
+        yield table
+    else:
+        yield Text("Decisions: nothing")
+    if plan.exports:
+        names = list(dict.fromkeys(name for export in plan.exports for name in export.counts))
+        table = _table("Export", ["destination"], names)
+        for export in plan.exports:
+            _row(table, export.destination, *(export.counts.get(name, 0) for name in names))
+        yield table
+        for export in plan.exports:
+            if export.guard:
+                yield Text.assemble(("! ", "yellow bold"), f"{export.destination}: {export.guard}")
+
+
+def _part(title: str, part: Any, table_of: Any) -> Iterable[RenderableType]:
+    if isinstance(part, Missing):
+        return [Text.assemble((f"\n{title}: ", "bold"), (str(part), "dim"))]
+    return [table_of(part)]
+
+
+def _data(entities: Sequence[Any]) -> Table:
+    table = _table("Data", ["rows of"], ["landed", "valid", "quarantined", "superseded"], ["commonest reason"])
+    for entity in entities:
+        name = entity.entity.replace("_", " ")
+        _row(
+            table,
+            name,
+            entity.landed,
+            entity.valid,
+            entity.quarantined,
+            entity.superseded,
+            entity.commonest_quarantine or "",
+        )
+    return table
+
+
+def _people(summary: RunSummary) -> Iterator[RenderableType]:
+    if isinstance(summary.customers, Missing):
+        yield Text.assemble(("\nCustomers: ", "bold"), (str(summary.customers), "dim"))
+        return
+    scored = "none scored yet" if summary.customers.scored is None else f"{summary.customers.scored:,} scored"
+    yield Text.assemble(("\nCustomers: ", "bold"), f"{summary.customers.people:,}, {scored}")
+    chosen = chosen_model(known(summary.model))
+    if chosen is None:
+        yield Text.assemble(("Model: ", "bold"), (str(summary.model) if summary.model else "there is none yet", "dim"))
+        return
+    table = _table("Model", ["model", "window"], ["ROC-AUC", "Brier"])
+    for row in (chosen, best_baseline(known(summary.model), chosen)):
+        if row is not None:
+            name = row.model.replace("_", " ") + (" (naive)" if row.baseline else "")
+            auc = "–" if row.roc_auc is None else f"{row.roc_auc:.3f}"
+            table.add_row(name, f"{row.split}, from {row.cutoff.isoformat()}", auc, f"{row.brier:.3f}")
+    yield table
+
+
+def _segments(rows: Sequence[Any]) -> Table:
+    table = _table("Segments", ["segment"], ["size", "share", "held", "entered", "exited"], ["state"])
+    for row in rows:
+        state = Text(row.state, style="green" if row.state == "ok" else "yellow")
+        _row(table, row.title, row.size, f"{row.share:.1%}", row.held, row.entered, row.exited, state)
+    return table
+
+
+def _decisions(rows: Sequence[Any]) -> Table:
+    titles = {row.campaign: row.title for row in rows}
+    table = _table("Decisions", ["campaign", "outcome", "reason"], ["customers"])
+    previous = None
+    for row in rows:
+        name = row.title if row.campaign != previous else ""
+        _row(table, name, row.outcome, reason_in_words(row.reason, titles), row.customers)
+        previous = row.campaign
+    return table
+
+
+def _export(runs: Sequence[Any]) -> Table:
+    ends = ["planned", "acked", "rejected", "suppressed", "invalid", "uncertain", "held"]
+    table = _table("Export", ["destination"], [*ends, "unchanged"], ["books"])
+    for run in runs:
+        closes = Text("close", style="green") if run.books.closes else Text("open", style="red bold")
+        _row(table, run.destination, *(getattr(run.books, end) for end in ends), run.books.unchanged, closes)
+    return table
+
+
+def _table(title: str, words: Sequence[str], numbers: Sequence[str], last: Sequence[str] = ()) -> Table:
+    table = Table(
+        title=f"\n{title}", title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False
+    )
+    for name in words:
+        table.add_column(name, overflow="fold")
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in last:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _row(table: Table, *cells: str | int | Text) -> None:
+    table.add_row(*(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells))

@@ -1,0 +1,1 @@
+"""Normalise: landed rows to clean marts, by dbt."""

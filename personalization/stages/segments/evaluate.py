@@ -1,0 +1,147 @@
+"""All segments of a day in one pass: profile, completeness, rules, then the day file and the tables made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from personalization.as_of import AsOf
+from personalization.crash_points import crash_point
+from personalization.program import Program
+from personalization.rules import Rule, evaluation_query, needed, program_rules
+from personalization.stages.segments.completeness import completeness
+from personalization.stages.segments.day_files import DayFiles
+from personalization.stages.segments.profile import PROFILE, write_profile
+from personalization.stages.segments.tables import SegmentSummary, write_tables
+from personalization.warehouse import Session
+
+_LAST_GOOD = "_last_good"
+_MARKERS = pa.schema(
+    {
+        "as_of": pa.date32(),
+        "segment": pa.string(),
+        "title": pa.string(),
+        "candidates": pa.int64(),
+        "completeness": pa.float64(),
+        "state": pa.string(),
+        "rule_version": pa.string(),
+    }
+)
+
+
+def evaluate_segments(
+    session: Session, program: Program, as_of: AsOf, history: Path, only: Collection[str] | None = None
+) -> dict[str, SegmentSummary]:
+    """Evaluate segments for one day and replace their rows in the day file and the tables.
+
+    A segment less complete than its `min_completeness`, or about which nothing at all is known, keeps the members of
+    the last day on which it was complete enough, as far as they are still customers, and is marked incomplete; other
+    segments that refer to it see those members.
+
+    Parameters
+    ----------
+    history : Path
+        The workspace's history folder.
+    only : collection of str, optional
+        Segments to replace; segments they refer to are computed, but left as they were. Default: all.
+
+    Returns
+    -------
+    dict of segment to SegmentSummary
+        Every segment in the day file, in the order of the program.
+
+    Raises
+    ------
+    ProgramError, DataError
+        A rule is wrong; the day has no features.
+    """
+    rules = program_rules(program)
+    chosen = [name for name in program.segments if only is None or name in only]
+    candidates = write_profile(session, rules.catalog, as_of)
+    shares = completeness(session, rules.segments, as_of)
+    involved = needed(set(chosen), rules.segments)
+    incomplete = {n for n in involved if shares[n] == 0 or shares[n] < program.segments[n].min_completeness}
+    files = DayFiles(history)
+    versions = _read_last_good(session, files, as_of, incomplete)
+    good = {name: rule for name, rule in rules.segments.items() if name in involved - incomplete}
+    _evaluate(session, good, as_of)
+
+    parts = [_kept(files, as_of, set(program.segments) - set(chosen)), "select * from _markers"]
+    markers = []
+    for name in chosen:
+        rule, held_over = rules.segments[name], name in incomplete
+        parts.append(_last_good_members(name) if held_over else _members(name, rule, as_of))
+        markers.append(
+            {
+                "as_of": as_of.day,
+                "segment": name,
+                "title": program.segments[name].title,
+                "candidates": candidates,
+                "completeness": shares[name],
+                "state": "incomplete" if held_over else "evaluated",
+                "rule_version": versions.get(name, rule.version),
+            }
+        )
+    with session.registered(_markers=pa.Table.from_pylist(markers, schema=_MARKERS)):
+        files.write(session, as_of, " union all by name ".join(parts))
+    crash_point("segments.after_day_file")
+    summaries = write_tables(session, files, as_of)
+    return {name: summaries[name] for name in program.segments if name in summaries}
+
+
+def _read_last_good(session: Session, files: DayFiles, as_of: AsOf, segments: Collection[str]) -> dict[str, str]:
+    """Make `_last_good`: members on the last earlier day of a complete evaluation, who are still customers.
+
+    Returns the version of the rule that chose them, by segment.
+    """
+    wanted = _list(segments)
+    earlier = files.relation(before=as_of)
+    session.execute(
+        f"""
+        create or replace temp table _last_good_day as
+        select segment, max(as_of) as as_of, arg_max(rule_version, as_of) as rule_version
+        from {earlier}
+        where customer_token is null and state <> 'incomplete' and segment in ({wanted})
+        group by segment
+        """  # noqa: S608  (segment names are checked by the program's models)
+    )
+    session.execute(
+        f"""
+        create or replace temp table {_LAST_GOOD} as
+        select date '{as_of.key}' as as_of, d.segment, d.customer_token, d.status
+        from {earlier} as d
+        inner join _last_good_day as g using (segment, as_of)
+        inner join {PROFILE} as p on p.customer_token = d.customer_token and p.as_of = date '{as_of.key}'
+        """  # noqa: S608
+    )
+    return dict(session.rows("select segment, rule_version from _last_good_day"))
+
+
+def _evaluate(session: Session, good: Mapping[str, Rule], as_of: AsOf) -> None:
+    """Make `_outcome`: one row per customer, two columns per segment."""
+    query = evaluation_query(good, as_of, segments=good, membership=_LAST_GOOD, profile=PROFILE)
+    session.execute(f"create or replace temp table _outcome as {query}")
+
+
+def _members(name: str, rule: Rule, as_of: AsOf) -> str:
+    undecided = f' or not "{name}__decidable"' if rule.unknown == "hold" else ""
+    return f"""
+        select date '{as_of.key}' as as_of, '{name}' as segment, customer_token,
+            case when "{name}" then 'in' else 'held' end as status
+        from _outcome where "{name}"{undecided}
+    """  # noqa: S608
+
+
+def _last_good_members(name: str) -> str:
+    return f"select as_of, segment, customer_token, status from {_LAST_GOOD} where segment = '{name}'"  # noqa: S608
+
+
+def _kept(files: DayFiles, as_of: AsOf, segments: Collection[str]) -> str:
+    """Rows of the day's present file for segments that are not evaluated now."""
+    return f"select * from {files.relation(only=as_of)} where segment in ({_list(segments)})"  # noqa: S608
+
+
+def _list(names: Collection[str]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names)) or "null"

@@ -1,0 +1,1 @@
+"""Sources to the landing zone (dlt), identifiers to the vault, tokens in their place."""

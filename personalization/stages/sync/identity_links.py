@@ -1,0 +1,103 @@
+"""Which customer had which e-mail address or phone, kept when newer loads replace the rows that said so.
+
+An opt-out by an address that its owner no longer uses must go on counting for the owner.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from personalization.program import Program
+from personalization.stages.sync.landing import landed_files, load_of
+from personalization.stages.sync.tables import mapped_tables
+from personalization.workspace import Workspace
+
+_KINDS = {"email_token": "email", "phone_token": "phone"}
+
+
+def links_folder(history: Path) -> Path:
+    """Where the links are kept: Parquet files, written once each."""
+    return history / "identity_links"
+
+
+def record_links(program: Program, workspace: Workspace) -> int:
+    """Note the links of all loads that are still in the landing zone.
+
+    Returns
+    -------
+    int
+        How many links were not known before.
+    """
+    files = [
+        path
+        for table in mapped_tables(program)
+        if table.entity.name == "customers"
+        for path in landed_files(workspace.landing, table.landing_name)
+    ]
+    if not files:
+        return 0
+    folder = links_folder(workspace.history)
+    with duckdb.connect() as engine:
+        new = engine.sql(
+            f"""
+            select customer_key, identifier_token, kind, max(load_id) as load_id
+            from ({_links_query(engine, files)})
+            where customer_key is not null and identifier_token is not null
+                and (customer_key, identifier_token) not in ({_known_query(folder)})
+            group by all order by all
+            """,  # noqa: S608  (expressions of ours)
+            params={"files": [str(path) for path in files]},
+        ).to_arrow_table()
+    if new.num_rows:
+        folder.mkdir(parents=True, exist_ok=True)
+        # the name says up to which load it knows: written again after a crash it replaces itself
+        _write(new, folder / f"{max(load_of(path) for path in files)}.parquet")
+    return new.num_rows
+
+
+def last_owner_query(folder: Path) -> str:
+    """For each identifier that some customer once had, the one who had it last."""
+    return f"""
+        select identifier_token, kind, arg_max(customer_key, (load_id, customer_key)) as customer_key
+        from ({_all_links(folder)}) group by identifier_token, kind
+    """  # noqa: S608
+
+
+def _links_query(engine: duckdb.DuckDBPyConnection, files: list[Path]) -> str:
+    found = engine.execute(
+        "select column_name from (describe from read_parquet($files, union_by_name = true))",
+        {"files": [str(path) for path in files]},
+    ).fetchall()
+    kinds = [(column, kind) for column, kind in _KINDS.items() if (column,) in found]
+    queries = [
+        f"select customer_key, {column} as identifier_token, '{kind}' as kind, _dlt_load_id::varchar as load_id"  # noqa: S608
+        " from read_parquet($files, union_by_name = true)"
+        for column, kind in kinds
+    ]
+    nothing = "select null::varchar as customer_key, null::varchar as identifier_token, '' as kind, '' as load_id"
+    return " union all ".join(queries) or f"{nothing} from read_parquet($files, union_by_name = true) limit 0"
+
+
+def _known_query(folder: Path) -> str:
+    return f"select (customer_key, identifier_token) from ({_all_links(folder)})"  # noqa: S608
+
+
+def _all_links(folder: Path) -> str:
+    if not any(folder.glob("*.parquet")):
+        return "select '' as customer_key, '' as identifier_token, '' as kind, '' as load_id limit 0"
+    pattern = str(folder / "*.parquet").replace("'", "''")
+    return f"from read_parquet('{pattern}')"
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        pq.write_table(table, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

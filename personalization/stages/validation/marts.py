@@ -1,0 +1,109 @@
+"""What later stages rely on in the mart tables. A mart that breaks it stops the run: what follows would be wrong."""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+
+from personalization.stages.validation.dates import EARLIEST, LATEST
+from personalization.stages.validation.schemas import Expectation, TableSchema
+
+EVENTS = ("purchase", "mailing", "open", "click", "conversion", "bounce", "unsubscribe", "complaint")
+_ALL_OF_THE_DAY = ("customer_token", "event_day", "event", "department", "campaign_id")
+
+
+def _known(*columns: str) -> tuple[Expectation, ...]:
+    return tuple(
+        Expectation(f"{name}_known", f"{name} is missing", lambda table, name=name: table[name].notnull())
+        for name in columns
+    )
+
+
+def _not_negative(*columns: str) -> tuple[Expectation, ...]:
+    return tuple(
+        Expectation(
+            f"{name}_not_negative",
+            f"{name} is negative",
+            lambda table, name=name: table[name].isnull() | (table[name] >= 0),
+        )
+        for name in columns
+    )
+
+
+def _plausible(*columns: str) -> tuple[Expectation, ...]:
+    return tuple(
+        Expectation(
+            f"{name}_plausible",
+            f"{name} is not between {EARLIEST.year} and {LATEST.year}",
+            lambda table, name=name: table[name].isnull() | table[name].cast("timestamp").between(EARLIEST, LATEST),
+        )
+        for name in columns
+    )
+
+
+def _starts_before_it_ends(table: ir.Table) -> ir.BooleanValue:
+    return ibis.or_(table.starts_at.isnull(), table.ends_at.isnull(), table.starts_at <= table.ends_at)
+
+
+MARTS = (
+    TableSchema(
+        "marts.customers",
+        ("customer_token", "email_token", "phone_token", "country", "age_band", "income_band", "records"),
+        ("customer_token",),
+        (*_known("customer_token"), *_not_negative("records"), *_plausible("birth_date", "created_at")),
+    ),
+    TableSchema(
+        "marts.products",
+        ("product_id", "department", "price", "currency"),
+        ("product_id",),
+        (*_known("product_id"), *_not_negative("price")),
+    ),
+    TableSchema(
+        "marts.orders",
+        ("order_id", "customer_token", "ordered_at", "order_day", "lines", "quantity", "amount", "discount"),
+        ("order_id",),
+        (
+            *_known("order_id", "customer_token", "ordered_at", "order_day", "amount"),
+            *_not_negative("lines", "quantity", "amount"),
+            *_plausible("ordered_at", "order_day"),
+            Expectation("has_lines", "an order without lines", lambda table: table.lines >= 1),
+        ),
+    ),
+    TableSchema(
+        "marts.order_lines",
+        ("order_id", "product_id", "customer_token", "ordered_at", "order_day", "quantity", "amount", "department"),
+        ("order_id", "product_id"),
+        (
+            *_known("order_id", "product_id", "customer_token", "ordered_at", "order_day", "quantity", "amount"),
+            *_not_negative("quantity", "amount"),
+            *_plausible("ordered_at", "order_day"),
+        ),
+    ),
+    TableSchema(
+        "marts.campaign_history",
+        ("campaign_id", "starts_at", "ends_at"),
+        ("campaign_id",),
+        (
+            *_known("campaign_id", "starts_at"),
+            Expectation("ends_after_start", "a campaign ends before it starts", _starts_before_it_ends),
+        ),
+    ),
+    TableSchema(
+        "marts.email_events",
+        ("customer_token", "campaign_id", "event", "occurred_at", "event_day", "detail", "events"),
+        (),
+        (*_known("customer_token", "campaign_id", "event"), *_plausible("occurred_at", "event_day")),
+    ),
+    TableSchema(
+        "marts.customer_day",
+        (*_ALL_OF_THE_DAY, "events", "quantity", "amount"),
+        _ALL_OF_THE_DAY,
+        (
+            *_known(*_ALL_OF_THE_DAY, "events"),
+            *_not_negative("quantity", "amount"),
+            *_plausible("event_day"),
+            Expectation("event_known", f"event is not one of {', '.join(EVENTS)}", lambda table: table.event.isin(EVENTS)),
+            Expectation("has_events", "a row without an event", lambda table: table.events >= 1),
+        ),
+    ),
+)

@@ -1,0 +1,200 @@
+"""What every adapter must hold. A new platform subclasses `AdapterContract` and says how to look at the other side."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from personalization.errors import ExportError
+from tests.export.killable import Killable, killable
+from tests.export.shop import DAY, Shop, address
+
+CRASH_POINTS = (
+    "export.after_lease",
+    "export.after_plan",
+    "export.after_cut",
+    "export.before_send",
+    "export.after_send",
+    "export.after_ack",
+    "export.before_close",
+    "export.after_close",
+)
+
+
+@pytest.fixture(scope="module")
+def killer() -> Iterator[Killable]:
+    with killable() as process:
+        yield process
+
+
+class AdapterContract:
+    """Tests that run for every platform, through the exporter, against the real thing or its sandbox."""
+
+    destination: str
+    customers = 8
+
+    @pytest.fixture
+    def shop(self, tmp_path: Path) -> Shop:
+        return Shop.open(tmp_path / "shop", self.customers)
+
+    @pytest.fixture
+    def platform(self, shop: Shop) -> Iterator[Any]:
+        """The other side, empty, reachable as the shop's program says."""
+        raise NotImplementedError
+
+    def held(self, platform: Any) -> dict[str, dict[str, Any]]:
+        """Field values by address, of every contact that holds any of ours."""
+        raise NotImplementedError
+
+    def opted_out(self, platform: Any) -> set[str]:
+        """Addresses that the platform was told to mail no more."""
+        raise NotImplementedError
+
+    def touched(self, platform: Any) -> int:
+        """A number that grows with anything that reaches the platform."""
+        raise NotImplementedError
+
+    def wanted(self, shop: Shop) -> dict[str, dict[str, Any]]:
+        return shop.wanted()
+
+    def assert_settled(self, shop: Shop, platform: Any) -> None:
+        """The platform equals what was decided, the books close, and nothing is left to do."""
+        assert self.held(platform) == self.wanted(shop)
+        books = shop.books(self.destination)[0]
+        assert books.closes
+        assert books.state == "closed"
+        assert books.present == len(self.wanted(shop))
+        before = self.touched(platform)
+        again = shop.export(self.destination)
+        assert again.books.planned == 0
+        assert self.touched(platform) == before
+
+    def test_brings_what_was_decided_and_nothing_more(self, shop: Shop, platform: Any) -> None:
+        books = shop.export(self.destination).books
+        assert (books.planned, books.acked, books.adds) == (self.customers,) * 3
+        self.assert_settled(shop, platform)
+
+    def test_a_plan_reaches_nobody_and_has_the_hash_of_the_export(self, shop: Shop, platform: Any) -> None:
+        before = self.touched(platform)
+        plan = shop.plan(self.destination)
+        assert self.touched(platform) == before
+        exported = shop.export(self.destination, plan_hash=plan.hash)
+        assert exported.plan.hash == exported.books.plan_hash == plan.hash
+
+    def test_a_plan_that_is_not_current_any_more_is_not_executed(self, shop: Shop, platform: Any) -> None:
+        plan = shop.plan(self.destination)
+        shop.rows[3]["offer"] = "POINTS2"
+        shop.decide()
+        before = self.touched(platform)
+        with pytest.raises(ExportError, match=r"is not .* any more"):
+            shop.export(self.destination, plan_hash=plan.hash)
+        assert self.touched(platform) == before
+
+    @pytest.mark.parametrize("column", ["campaign", "hero", "offer", "purchase_score"])
+    def test_each_mapped_column_makes_exactly_one_change(self, shop: Shop, platform: Any, column: str) -> None:
+        shop.export(self.destination)
+        new = {"campaign": "favourites", "hero": "WEEKLY", "offer": "POINTS2", "purchase_score": 0.75}
+        shop.rows[3][column] = new[column]
+        shop.decide()
+        books = shop.export(self.destination).books
+        assert (books.planned, books.changes, books.acked, books.unchanged) == (1, 1, 1, self.customers - 1)
+        self.assert_settled(shop, platform)
+
+    def test_who_is_not_wanted_any_more_is_cleared_but_neither_deleted_nor_opted_out(
+        self, shop: Shop, platform: Any
+    ) -> None:
+        shop.export(self.destination)
+        shop.rows[3]["outcome"] = "withheld"
+        shop.decide()
+        books = shop.export(self.destination).books
+        assert (books.planned, books.removes, books.acked) == (1, 1, 1)
+        assert self.opted_out(platform) == set()
+        self.assert_settled(shop, platform)
+
+    def test_a_contact_comes_back_after_it_was_removed(self, shop: Shop, platform: Any) -> None:
+        shop.export(self.destination)
+        shop.rows[3]["outcome"] = "withheld"
+        shop.decide()
+        shop.export(self.destination)
+        shop.rows[3]["outcome"] = "send"
+        shop.decide()
+        assert shop.export(self.destination).books.adds == 1
+        self.assert_settled(shop, platform)
+
+    def test_withdrawn_after_the_decision_is_not_brought(self, shop: Shop, platform: Any) -> None:
+        shop.withdraw(3)
+        books = shop.export(self.destination).books
+        assert (books.planned, books.acked, books.suppressed) == (self.customers, self.customers - 1, 1)
+        assert address(3) not in self.held(platform)
+
+    def test_withdrawn_while_there_is_opted_out_there(self, shop: Shop, platform: Any) -> None:
+        shop.export(self.destination)
+        shop.withdraw(3)
+        books = shop.export(self.destination).books
+        assert (books.retractions, books.acked) == (1, 1)
+        assert self.opted_out(platform) == {address(3)}
+        assert address(3) not in self.held(platform)
+        before = self.touched(platform)
+        assert shop.export(self.destination).books.acked == 0
+        assert self.touched(platform) == before
+
+    def test_suppressed_while_there_is_opted_out_there(self, shop: Shop, platform: Any) -> None:
+        shop.export(self.destination)
+        shop.runtime.ledger.suppressions.add([shop.email(3)], "complained", "test")
+        shop.export(self.destination)
+        assert self.opted_out(platform) == {address(3)}
+
+    def test_opted_out_after_removal_is_still_opted_out_there(self, shop: Shop, platform: Any) -> None:
+        shop.export(self.destination)
+        shop.rows[3]["outcome"] = "withheld"
+        shop.decide()
+        shop.export(self.destination)
+        shop.withdraw(3)
+        assert shop.export(self.destination).books.retractions == 1
+        assert self.opted_out(platform) == {address(3)}
+
+    def test_a_changed_address_moves_the_values(self, shop: Shop, platform: Any) -> None:
+        from personalization.ledger import VaultItem
+
+        shop.export(self.destination)
+        runtime, moved = shop.runtime, "moved@example.com"
+        token = runtime.keys.token("email", moved)
+        runtime.ledger.vault(runtime.keys).put([VaultItem(shop.customer(3), "email", token, moved)])
+        shop.rows[3]["email_token"] = token
+        shop.decide()
+        # the old address is in the vault no more: what is left of it there is told, not forgotten
+        books = shop.export(self.destination).books
+        assert (books.planned, books.acked, books.invalid) == (2, 1, 1)
+        assert moved in self.held(platform)
+
+    @pytest.mark.parametrize("crash_at", CRASH_POINTS)
+    def test_killed_anywhere_and_run_again(self, shop: Shop, platform: Any, killer: Killable, crash_at: str) -> None:
+        assert killer.export(shop.root, self.destination, DAY, crash_at) == -signal.SIGKILL
+        shop.export(self.destination)
+        self.assert_settled(shop, platform)
+        run = next(books for books in shop.books(self.destination) if books.planned)
+        assert (run.planned, run.acked) == (
+            self.customers,
+        ) * 2  # the interrupted run was continued, each contact counted once
+
+    def test_killed_and_run_again_after_the_decisions_changed(
+        self, shop: Shop, platform: Any, killer: Killable
+    ) -> None:
+        for crash_at in ("export.before_send", "export.after_send"):
+            assert killer.export(shop.root, self.destination, DAY, crash_at) == -signal.SIGKILL
+            shop.rows[1]["offer"] = crash_at[-4:].upper()
+            shop.rows[2]["outcome"] = "withheld"
+            shop.decide()
+        shop.export(self.destination)
+        self.assert_settled(shop, platform)
+
+    def test_killed_and_run_again_for_the_next_day(self, shop: Shop, platform: Any, killer: Killable) -> None:
+        assert killer.export(shop.root, self.destination, DAY, "export.after_send") == -signal.SIGKILL
+        shop.decide("2017-12-04")
+        shop.export(self.destination, "2017-12-04")
+        assert self.held(platform) == self.wanted(shop)
+        assert all(books.closes for books in shop.books(self.destination))

@@ -1,0 +1,54 @@
+"""The adapter contract for Mailchimp, with single requests and with batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from personalization.sandbox import Sandbox, run_sandbox
+from personalization.stages.export.adapters.mailchimp import DIRECT_ROWS
+from tests.contract.adapter import AdapterContract, killer
+from tests.export.killable import Killable
+from tests.export.shop import Shop, fields
+
+__all__ = ["killer"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sandbox]:
+    with run_sandbox("mailchimp", batch_seconds=0.1) as running:
+        yield running
+
+
+class TestMailchimp(AdapterContract):
+    destination = "mailchimp"
+
+    @pytest.fixture
+    def platform(self, server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+        server.reset()
+        monkeypatch.setenv("MAILCHIMP_BASE_URL", server.base_url)
+        monkeypatch.setenv("MAILCHIMP_API_KEY", server.api_key)
+        return server
+
+    def held(self, platform: Sandbox) -> dict[str, dict[str, Any]]:
+        return fields(platform)
+
+    def opted_out(self, platform: Sandbox) -> set[str]:
+        return {email for email, member in platform.members().items() if member["status"] == "unsubscribed"}
+
+    def touched(self, platform: Sandbox) -> int:
+        return len(platform.request_log())
+
+
+class TestMailchimpInBatches(TestMailchimp):
+    """The same with enough contacts for a batch."""
+
+    customers = DIRECT_ROWS + 10
+
+    @pytest.mark.parametrize("crash_at", ["export.after_receipt", "export.after_results"])
+    def test_killed_while_the_platform_works(
+        self, shop: Shop, platform: Sandbox, killer: Killable, crash_at: str
+    ) -> None:
+        self.test_killed_anywhere_and_run_again(shop, platform, killer, crash_at)

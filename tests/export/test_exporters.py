@@ -1,0 +1,128 @@
+"""Two exporters: one works. A stale one, whatever it still wants to do, writes nothing and sends nothing."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import delete, update
+
+from personalization.errors import ExportError
+from personalization.ledger.export_schema import leases
+from personalization.ledger.export_schema import outbox as outbox_table
+from personalization.ledger.leases import LeaseLost
+from personalization.ledger.outbox import Outcome, RunHead
+from personalization.ledger.schema import from_micros
+from personalization.sandbox import Sandbox
+from tests.export.shop import Shop, fields
+
+
+def expire(shop: Shop) -> None:
+    with shop.runtime.ledger.begin() as connection:
+        connection.execute(update(leases).values(expires_at=from_micros(0)))
+
+
+def test_the_second_exporter_says_who_works_and_ends(shop: Shop) -> None:
+    with (
+        shop.runtime.ledger.leases.held("export:file"),
+        pytest.raises(ExportError, match=r"'export:file' is being worked on by process \d+ on ") as refused,
+    ):
+        shop.export("file")
+    assert refused.value.exit_code == 8
+    assert shop.export("file").books.acked == 8
+
+
+def test_the_lease_of_a_process_that_is_gone_is_taken_over_at_once(shop: Shop) -> None:
+    shop.runtime.ledger.leases.acquire("export:file")
+    with shop.runtime.ledger.begin() as connection:
+        holder = connection.execute(leases.select()).one().process
+        host, pid, start = holder.rsplit(":", 2)
+        connection.execute(
+            update(leases).values(process=f"{host}:{pid}:{int(start) - 1}")
+        )  # the pid, but an older process
+    assert shop.export("file").books.acked == 8
+
+
+def test_each_holder_has_a_higher_epoch(shop: Shop) -> None:
+    manager = shop.runtime.ledger.leases
+    epochs = []
+    for _ in range(3):
+        with manager.held("x") as lease:
+            epochs.append(lease.epoch)
+    assert epochs == [1, 2, 3]
+
+
+def test_an_overtaken_exporter_sends_nothing_more(shop: Shop, sandbox: Sandbox) -> None:
+    """The first exporter hangs on a slow answer; its lease expires and a second one takes over and finishes."""
+    sandbox.fault("hang_after", path="/lists/demo000001/merge-fields", method="GET", seconds=1.0)
+    outcome: list[BaseException | None] = []
+
+    def first() -> None:
+        try:
+            shop.export()
+            outcome.append(None)
+        except LeaseLost as lost:
+            outcome.append(lost)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    while not any("merge-fields" in request["path"] for request in sandbox.request_log()):
+        pass
+    expire(shop)
+    second = Shop(shop.root, shop.rows).export()
+    writes = [request for request in sandbox.request_log() if request["method"] in ("PUT", "PATCH")]
+    thread.join()
+    assert isinstance(outcome[0], LeaseLost)
+    assert [r for r in sandbox.request_log() if r["method"] in ("PUT", "PATCH")] == writes
+    assert second.books.acked == 8
+    assert fields(sandbox) == shop.wanted()
+
+
+@pytest.mark.parametrize("step", ["cut", "send", "keep_receipt", "put_back", "settle", "append", "resume", "close"])
+def test_every_step_checks_the_epoch(shop: Shop, step: str) -> None:
+    outbox, manager = shop.runtime.ledger.outbox, shop.runtime.ledger.leases
+    stale = manager.acquire("export:file")
+    head = RunHead("file", shop.runtime.as_of("2017-12-03"), "hash", "version", 1, 0)
+    row = {
+        "operation": "add",
+        "customer_token": "c",
+        "address_token": "a",
+        "campaign": "x",
+        "purpose": "p",
+        "payload": "{}",
+        "row_hash": "h",
+        "state": "planned",
+        "reason": None,
+    }
+    run = outbox.start(stale, head, [row])
+    expire(shop)
+    manager.acquire("export:file")
+    steps = {
+        "cut": lambda: outbox.cut(stale, 1, from_micros(0), [1], []),
+        "send": lambda: outbox.send(stale, [1]),
+        "keep_receipt": lambda: outbox.keep_receipt(stale, [1], "receipt"),
+        "put_back": lambda: outbox.put_back(stale, [1]),
+        "settle": lambda: outbox.settle(stale, run, [Outcome(1, "acked")]),
+        "append": lambda: outbox.append(stale, run, "file", [row]),
+        "resume": lambda: outbox.resume(stale, run, "file", [row]),
+        "close": lambda: outbox.close(stale, run),
+    }
+    with pytest.raises(LeaseLost, match=r"the lease on 'export:file' \(epoch 1\) was taken over"):
+        steps[step]()
+    (kept,) = outbox.rows(run, ("planned",))
+    assert (kept.state, kept.attempt) == ("planned", 0)
+
+
+def test_books_that_do_not_close_fail_the_run(shop: Shop) -> None:
+    outbox = shop.runtime.ledger.outbox
+    with shop.runtime.ledger.leases.held("export:file") as lease:
+        head = RunHead("file", shop.runtime.as_of("2017-12-03"), "hash", "version", 1, 0)
+        row = {"customer_token": "c", "campaign": None, "purpose": "p", "payload": "{}", "row_hash": "", "reason": None}
+        rows = [{**row, "operation": "add", "address_token": a, "state": "planned"} for a in "ab"]
+        run = outbox.start(lease, head, rows)
+        with shop.runtime.ledger.begin() as connection:
+            connection.execute(delete(outbox_table).where(outbox_table.c.address_token == "a"))
+        with pytest.raises(
+            ExportError, match=r"the books of run 1 to 'file' do not close: 2 planned = 0 acked .* 1 held"
+        ):
+            outbox.close(lease, run)
