@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from personalization import __version__
-from personalization.errors import PersonalizationError, ProgramError
+from personalization.errors import PersonalizationError
 
 if TYPE_CHECKING:
     from personalization.as_of import AsOf
@@ -72,13 +72,10 @@ def init(
 @app.command()
 def check(as_json: JsonFlag = False) -> None:
     """Check that the program compiles: files, names, rules. Needs no data. Exit code 2 when it does not."""
-    from personalization.rules import check_program
+    from personalization.check import require_sound
 
-    runtime = _runtime()
-    program = runtime.program
-    problems = check_program(program)
-    if problems:
-        raise ProgramError(f"{len(problems)} problems", problems=problems)
+    program = _runtime().program
+    require_sound(program)
     counts = {
         name: len(getattr(program, name))
         for name in ("sources", "purposes", "segments", "blocks", "offers", "campaigns", "experiments", "destinations")
@@ -119,6 +116,10 @@ def plan(as_of: AsOfOption = None, as_json: JsonFlag = False) -> None:
 
     runtime = _runtime()
     day = _day(runtime, as_of)
+    from personalization.check import require_sound
+
+    require_sound(runtime.program)
+    _ = runtime.keys
     with _Progress("planning") as progress:
         result = plan_in_copy(runtime, day, on_progress=progress.step)
     if as_json:
@@ -250,12 +251,11 @@ def _day(runtime: Runtime, text: str | None, *, latest: bool = False) -> AsOf:
 
 
 def _run(runtime: Runtime, day: AsOf, **options: Any) -> None:
+    from personalization.check import require_sound
     from personalization.jobs import run_in_process
-    from personalization.rules import check_program
 
-    problems = check_program(runtime.program)
-    if problems:
-        raise ProgramError(f"{len(problems)} problems", problems=problems)
+    require_sound(runtime.program)
+    _ = runtime.keys  # a missing key file is told before any work
     with _Progress(f"as of {day.key}") as progress:
         outcome = run_in_process(runtime, day, on_progress=progress.step, **options)
     for name in outcome.failed_checks:

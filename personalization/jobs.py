@@ -254,7 +254,7 @@ def _progress_logger(on_progress: Callable[..., None] | None) -> dg.LoggerDefini
                 on_progress(kind, event.step_key)
             crash_point(f"{kind}:{event.step_key}")
 
-    @dg.logger(description="Tells the CLI which step runs; the full log is in the Dagster UI.")
+    @dg.logger(None, description="Tells the CLI which step runs; the full log is in the Dagster UI.")
     def progress(_init: dg.InitLoggerContext) -> logging.Logger:
         logger = logging.Logger("personalization.progress", logging.DEBUG)
         logger.addHandler(Handler())

@@ -10,6 +10,7 @@ from personalization.rules.tree import Constant, FieldRef, Scalar, Type
 
 _QUERY = ("a rule can't hold a query", "use did(…), count_of(…), sum_of(…) or in_segment(…)")
 _CLOCK = ("a rule has no clock of its own", "write as_of for the day evaluated for, days_ago(30) for 30 days before it")
+_CLOCK_NAMES = ("now", "today", "getdate", "sysdate")
 _SQL_ONLY: tuple[tuple[tuple[type, ...], tuple[str, str | None]], ...] = (
     ((exp.Query, exp.Exists, exp.Any, exp.All), _QUERY),
     ((exp.DDL, exp.DML, exp.Drop, exp.Command), ("a rule is a condition, not a statement", None)),
@@ -35,6 +36,8 @@ def refusal(node: exp.Expr, text: str) -> tuple[str, str | None]:
             return answer
     if isinstance(node, exp.Alias):
         return f"an operator such as AND is missing before '{node.alias}'", None
+    if isinstance(node, exp.Anonymous) and str(node.this).lower() in _CLOCK_NAMES:
+        return _CLOCK
     if isinstance(node, exp.Anonymous | exp.Func) and "start" in node.meta:
         written = str(node.this) if isinstance(node, exp.Anonymous) else node.sql_name().lower()
         return f"unknown function '{written}' ({did_you_mean(written.lower(), functions.NAMES)})", None

@@ -179,6 +179,7 @@ def _url(process: subprocess.Popen[str]) -> str:
     if not line.startswith(READY):
         process.kill()
         _, problem = process.communicate()
-        reason = problem.strip().splitlines()[-1] if problem.strip() else "no answer within 20 s"
+        said = [line for line in problem.splitlines() if line.strip() and not line.lstrip().startswith("hint:")]
+        reason = said[-1] if said else f"no answer within {_START_SECONDS:.0f} s"
         raise PersonalizationError(f"the sandbox did not start: {reason}")
     return line.removeprefix(READY).strip()

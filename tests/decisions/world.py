@@ -168,10 +168,10 @@ def add_sends(session: Session, sends: Sequence[tuple[str, date]]) -> None:
         )
 
 
-def consent_events(person: Person, purpose: str = MARKETING) -> list[ConsentEvent]:
+def consent_events(person: Person, purpose: str = MARKETING, *, suffix: str = "") -> list[ConsentEvent]:
     return [
         ConsentEvent(
-            event_id=f"{person.name}-{purpose}-{number}",
+            event_id=f"{person.name}-{purpose}-{number}{suffix}",
             subject_token=f"{person.token}_email" if kind == "email" else person.token,
             purpose=purpose,
             action=action,

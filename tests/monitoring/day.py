@@ -51,6 +51,7 @@ def make_workspace(root: Path) -> Runtime:
     folder.mkdir(parents=True)
     for name, text in PROGRAM.items():
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    (root / "var").mkdir()
     return Runtime(Workspace.at(root))
 
 
@@ -59,8 +60,9 @@ def make_full_day(root: Path) -> Runtime:
     runtime = make_workspace(root)
     with runtime.warehouse.connect() as session:
         fill_warehouse(session)
-    export_to(runtime.ledger, "mailchimp", rejected=REJECTED)
-    export_to(runtime.ledger, "file")
+    with runtime.ledger as ledger:
+        export_to(ledger, "mailchimp", rejected=REJECTED)
+        export_to(ledger, "file")
     return runtime
 
 
@@ -110,7 +112,11 @@ def export_to(ledger: Ledger, destination: str, *, rejected: int = 0, planned: i
                 insert(outbox).values(**contact, operation="add", reason=reason, attempt=1, epoch=1, changed_at=_THEN)
             )
             if state == "acked":
-                connection.execute(insert(acknowledged).values(**contact | {"state": "present"}, acked_at=_THEN))
+                connection.execute(
+                    insert(acknowledged)
+                    .prefix_with("or ignore")
+                    .values(**contact | {"state": "present"}, acked_at=_THEN)
+                )
 
 
 _TABLES = [
@@ -157,7 +163,7 @@ _TABLES = [
     """create table segments.summary as from (values
         (date '2017-12-03', 'young', 'Young families', 7, 13, 40, 0.175, 0.3, 'incomplete', 2, 5, 'a'),
         (date '2017-12-03', 'loyal', 'Comes every week', 21, 0, 40, 0.525, 1.0, 'ok', 4, 1, 'a')
-        ) t(as_of, segment, title, size, held, candidates, share, completeness, state, entered, exited, rule_version)""",
+        ) t(as_of, segment, title, size, held, candidates, share, completeness, state, entered, exited, version)""",
     """create table segments.membership as
         select date '2017-12-03' as as_of, 'loyal' as segment, 't1_k_c' || i as customer_token, 'in' as status
         from range(21) r(i)

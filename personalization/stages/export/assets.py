@@ -42,7 +42,9 @@ def _export(name: str, platform: str, daily: dg.DailyPartitionsDefinition) -> dg
         description=f"Contacts at {name} ({platform}): what changed since the last acknowledged state, after a last "
         "look at consent and suppressions.",
     )
-    def export(context: dg.AssetExecutionContext, runtime: RuntimeResource, config: ExportConfig) -> dg.MaterializeResult:
+    def export(
+        context: dg.AssetExecutionContext, runtime: RuntimeResource, config: ExportConfig
+    ) -> dg.MaterializeResult:
         from personalization.ledger.export_books import ExportBooks
         from personalization.stages.export.books import books_table, reasons_table, samples_table
         from personalization.stages.export.exporter import export_destination

@@ -12,6 +12,7 @@ from personalization.program import Program, resolve_secret
 from personalization.program.models import CsvDestination, MailchimpDestination
 from personalization.stages.export.adapters.csv import REMOVALS, SUPPRESSIONS, UPSERTS
 from personalization.stages.export.adapters.http import Http
+from personalization.stages.export.adapters.mailchimp import KEY_HINT
 from personalization.stages.export.adapters.mailchimp_shapes import data_centre_url
 from personalization.stages.export.adapters.registry import csv_folder, destination_of
 from personalization.workspace import Workspace
@@ -72,7 +73,7 @@ def _mailchimp(program: Program, destination: MailchimpDestination, name: str) -
 
     api_key = secret("api_key")
     base_url = secret("base_url") if destination.base_url else data_centre_url(api_key)
-    http = Http("Mailchimp", base_url, auth=("personalization", api_key), connections=1)
+    http = Http("Mailchimp", base_url, auth=("personalization", api_key), connections=1, key_hint=KEY_HINT)
     names = [f.name for f in destination.fields]
     offset = 0
     while True:

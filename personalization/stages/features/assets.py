@@ -22,6 +22,7 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
         select="personalization.features",
         partitions_def=daily,
         dagster_dbt_translator=Translator("features"),
+        backfill_policy=dg.BackfillPolicy.multi_run(),  # a run computes the features of one day
         pool="warehouse",
     )
     def features(context: dg.AssetExecutionContext, runtime: RuntimeResource, dbt: DbtCliResource) -> Iterator[Any]:

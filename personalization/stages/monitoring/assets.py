@@ -106,7 +106,7 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
 def _failed_checks(context: dg.AssetExecutionContext) -> list[str]:
     """Checks of this very run that did not pass: the report is its last step but for its own checks."""
     records = context.instance.get_records_for_run(
-        context.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        context.run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
     ).records
     evaluations = [record.event_log_entry.get_dagster_event().asset_check_evaluation_data for record in records]
     return sorted(

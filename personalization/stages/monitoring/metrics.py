@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +46,19 @@ def run_summary(runtime: Runtime, as_of: AsOf) -> RunSummary:
     """
     page = runtime.workspace.reports / as_of.key / REPORT_PAGE
     export = export_runs(runtime.ledger, runtime.program, as_of)
-    if not runtime.workspace.warehouse.exists():
-        return summarise(Session(duckdb.connect()), runtime.program, as_of, export=export, report=page)
-    with runtime.warehouse.connect(read_only=True) as session:
+    with reading(runtime) as session:
         return summarise(session, runtime.program, as_of, export=export, report=page)
+
+
+@contextmanager
+def reading(runtime: Runtime) -> Iterator[Session]:
+    """The warehouse to read from; an empty one in memory when no stage has made the file yet."""
+    if runtime.workspace.warehouse.exists():
+        with runtime.warehouse.connect(read_only=True) as session:
+            yield session
+    else:
+        with duckdb.connect() as connection:
+            yield Session(connection)
 
 
 def summarise(

@@ -1,5 +1,7 @@
 """Sync in Dagster: one step lands everything; each entity in the landing zone is an asset."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from personalization.program import Program
@@ -25,7 +27,7 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
         group_name="sync",
         pool="landing",
     )
-    def landing(context: dg.AssetExecutionContext, runtime: RuntimeResource):
+    def landing(context: dg.AssetExecutionContext, runtime: RuntimeResource) -> Iterator[dg.MaterializeResult]:
         from personalization.stages.sync.load import sync
 
         rt = runtime.get()

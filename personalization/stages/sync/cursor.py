@@ -17,7 +17,7 @@ from personalization.stages.sync.dates import instant_sql
 
 NUMBER, INSTANT = "number", "instant"
 MAX_BOUNDARY = 10_000
-"""So many rows at the last cursor value are remembered, not to be loaded twice; beyond that, deduplication by key does it."""
+"""So many rows at the last cursor value are remembered, not to be loaded twice. More are deduplicated by key."""
 
 
 @dataclass

@@ -23,8 +23,9 @@ from personalization.workspace import Workspace
 
 if TYPE_CHECKING:
     from dlt import Pipeline
+    from dlt.common.schema.typing import TSchemaContractDict
 
-CONTRACT = {"tables": "evolve", "columns": "evolve", "data_type": "freeze"}
+CONTRACT: TSchemaContractDict = {"tables": "evolve", "columns": "evolve", "data_type": "freeze"}
 """A column newly mapped is added; a column whose type changed stops its source."""
 
 # dlt reads its settings from the environment; these are the project's, whatever the machine's own dlt settings say.
@@ -76,7 +77,7 @@ def load(pipeline: Pipeline) -> None:
 
 @contextmanager
 def explained(workspace: Workspace, tables: list[SyncTable] | None = None) -> Iterator[None]:
-    """Turn dlt's errors into ours: what a source said stays as it was said, a full disk and a changed type are named."""
+    """Turn dlt's errors into ours: what a source said stays as it was, a full disk and a changed type are named."""
     from dlt.common.schema.exceptions import DataValidationError
     from dlt.pipeline.exceptions import PipelineStepFailed
 

@@ -141,14 +141,15 @@ def read_rest(
 def _pages(client: Client, table: SyncTable, settings: RestSource, cursor: Cursor | None) -> Iterator[pa.Array]:
     """The records of each page as JSON texts."""
     url: str = urljoin(settings.base_url.rstrip("/") + "/", str(table.spec.endpoint).lstrip("/"))
-    params: dict[str, Any] | None = dict(table.spec.params)
+    first: dict[str, Any] = dict(table.spec.params)
     paging = settings.pagination
     if cursor and cursor.raw and settings.since_param:
-        params[settings.since_param] = cursor.raw
+        first[settings.since_param] = cursor.raw
     if paging and paging.size_param:
-        params[paging.size_param] = paging.size
+        first[paging.size_param] = paging.size
     if paging and paging.kind == "page":
-        params[paging.page_param] = 1
+        first[paging.page_param] = 1
+    params: dict[str, Any] | None = first
     for _ in range(MAX_PAGES):
         answer = client.get(url, params)
         records = _records_of(answer.content, table.spec.records, url)

@@ -77,7 +77,7 @@ class Tokeniser:
             for name, kind in self._kinds.items():
                 if kind is wanted and name in tokens:
                     subjects = pc.coalesce(subjects, tokens[name])
-        items = []
+        items: list[VaultItem] = []
         for name in texts:
             if self._kinds[name] is Identifier.CUSTOMER:
                 continue

@@ -1,5 +1,7 @@
 """Validation in Dagster: landed rows split into valid and quarantined, and the identifiers of each person joined."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from personalization.program import Program
@@ -29,7 +31,7 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
         group_name="validation",
         pool="warehouse",
     )
-    def landed(context: dg.AssetExecutionContext, runtime: RuntimeResource):
+    def landed(context: dg.AssetExecutionContext, runtime: RuntimeResource) -> Iterator[dg.MaterializeResult]:
         from personalization.stages.validation.validate import validate_landed
 
         rt = runtime.get()

@@ -12,33 +12,31 @@ EVENTS = ("purchase", "mailing", "open", "click", "conversion", "bounce", "unsub
 _ALL_OF_THE_DAY = ("customer_token", "event_day", "event", "department", "campaign_id")
 
 
-def _known(*columns: str) -> tuple[Expectation, ...]:
-    return tuple(
-        Expectation(f"{name}_known", f"{name} is missing", lambda table, name=name: table[name].notnull())
-        for name in columns
-    )
+def _known(*columns: str) -> list[Expectation]:
+    def expect(name: str) -> Expectation:
+        return Expectation(f"{name}_known", f"{name} is missing", lambda table: table[name].notnull())
+
+    return [expect(name) for name in columns]
 
 
-def _not_negative(*columns: str) -> tuple[Expectation, ...]:
-    return tuple(
-        Expectation(
-            f"{name}_not_negative",
-            f"{name} is negative",
-            lambda table, name=name: table[name].isnull() | (table[name] >= 0),
+def _not_negative(*columns: str) -> list[Expectation]:
+    def expect(name: str) -> Expectation:
+        return Expectation(
+            f"{name}_not_negative", f"{name} is negative", lambda table: table[name].isnull() | (table[name] >= 0)
         )
-        for name in columns
-    )
+
+    return [expect(name) for name in columns]
 
 
-def _plausible(*columns: str) -> tuple[Expectation, ...]:
-    return tuple(
-        Expectation(
-            f"{name}_plausible",
-            f"{name} is not between {EARLIEST.year} and {LATEST.year}",
-            lambda table, name=name: table[name].isnull() | table[name].cast("timestamp").between(EARLIEST, LATEST),
-        )
-        for name in columns
-    )
+def _plausible(*columns: str) -> list[Expectation]:
+    def holds(value: ir.Value) -> ir.BooleanValue:
+        return value.isnull() | value.cast("timestamp").between(EARLIEST, LATEST)
+
+    def expect(name: str) -> Expectation:
+        message = f"{name} is not between {EARLIEST.year} and {LATEST.year}"
+        return Expectation(f"{name}_plausible", message, lambda table: holds(table[name]))
+
+    return [expect(name) for name in columns]
 
 
 def _starts_before_it_ends(table: ir.Table) -> ir.BooleanValue:
@@ -91,7 +89,7 @@ MARTS = (
     TableSchema(
         "marts.email_events",
         ("customer_token", "campaign_id", "event", "occurred_at", "event_day", "detail", "events"),
-        (),
+        ("customer_token", "campaign_id", "event", "occurred_at", "detail"),
         (*_known("customer_token", "campaign_id", "event"), *_plausible("occurred_at", "event_day")),
     ),
     TableSchema(
@@ -102,7 +100,7 @@ MARTS = (
             *_known(*_ALL_OF_THE_DAY, "events"),
             *_not_negative("quantity", "amount"),
             *_plausible("event_day"),
-            Expectation("event_known", f"event is not one of {', '.join(EVENTS)}", lambda table: table.event.isin(EVENTS)),
+            Expectation("event_listed", f"not one of {', '.join(EVENTS)}", lambda table: table.event.isin(EVENTS)),
             Expectation("has_events", "a row without an event", lambda table: table.events >= 1),
         ),
     ),

@@ -1,4 +1,4 @@
-"""The declared rules for landed rows. Each is one Ibis predicate, used to split rows and, by pandera, to check tables."""
+"""The declared rules for landed rows, each one Ibis predicate: rows are split by it, and pandera checks by it."""
 
 from __future__ import annotations
 

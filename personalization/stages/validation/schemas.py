@@ -66,14 +66,13 @@ class TableSchema:
             )
             for expectation in self.expectations
         ]
-        if self.key:
-            checks.append(
-                pa.Check(
-                    lambda data: self.repeated(data.table).count() == 0,
-                    name=UNIQUE,
-                    error=f"more than one row with the same {', '.join(self.key)}",
-                )
+        checks.append(
+            pa.Check(
+                lambda data: self.repeated(data.table).count() == 0,
+                name=UNIQUE,
+                error=f"more than one row with the same {', '.join(self.key)}",
             )
+        )
         columns = {name: pa.Column(nullable=True) for name in self.columns}
         return pa.DataFrameSchema(columns, checks=checks, name=self.table)
 

@@ -1,4 +1,4 @@
-"""Splits the landing rows of an entity in the engine: `landed.<entity>` and `quarantine.<entity>`, and closes the books."""
+"""Splits an entity's landing rows in the engine: `landed.<entity>`, `quarantine.<entity>`, and books that close."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def _newest_of_each_key(entity: Entity, good: str, session: Session) -> str:
     """The valid rows, one a key. Only rows that share a key are put in order: nearly all have theirs to themselves."""
     columns, key = ", ".join([*entity.landed_columns, SOURCE, ROW]), ", ".join(_key(entity))
     session.raw.execute(
-        f"create or replace temp table _repeated as"
-        f" select hash({key}) as h from ({good}) group by h having count(*) > 1"
+        f"create or replace temp table _repeated as select hash({key}) as h from ({good})"  # noqa: S608  (names of ours)
+        " group by h having count(*) > 1"
     )
     return f"""
         select {columns} from ({good}) where hash({key}) not in (select h from _repeated)

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+_SENT = {"sent", "send", "delivered", "delivery", "mailed", "mailing", "processed"}
+_OPENED = {"opened", "open", "opens", "unique_open", "first_open"}
+_CLICKED = {"clicked", "click", "clicks", "unique_click", "link_click"}
+_CONVERTED = {"converted", "conversion", "convert", "redeemed", "redemption", "purchase", "purchased"}
+_BOUNCED = {"bounced", "bounce", "hard_bounce", "soft_bounce", "hardbounce", "softbounce"}
+_NOT_DELIVERED = {"blocked", "dropped", "undelivered"}
+_UNSUBSCRIBED = {"unsubscribed", "unsubscribe", "unsub", "opt_out", "optout", "list_unsubscribe"}
+_COMPLAINED = {"complained", "complaint", "spam", "spam_report", "spamreport", "abuse", "abuse_report"}
+
 EMAIL_EVENT_WORDS = frozenset(
-    ["sent", "send", "delivered", "delivery", "mailed", "mailing", "processed", "opened", "open", "opens", "unique_open", "first_open", "clicked", "click", "clicks", "unique_click", "link_click", "converted", "conversion", "convert", "redeemed", "redemption", "purchase", "purchased", "bounced", "bounce", "hard_bounce", "soft_bounce", "hardbounce", "softbounce", "blocked", "dropped", "undelivered", "unsubscribed", "unsubscribe", "unsub", "opt_out", "optout", "list_unsubscribe", "complained", "complaint", "spam", "spam_report", "spamreport", "abuse", "abuse_report"]
+    _SENT | _OPENED | _CLICKED | _CONVERTED | _BOUNCED | _NOT_DELIVERED | _UNSUBSCRIBED | _COMPLAINED
 )

@@ -34,7 +34,7 @@ from personalization.stages.export.adapters.mailchimp_shapes import (
 CONNECTIONS = 8  # Mailchimp allows 10 at once for an account, and other programs may use it too
 DIRECT_ROWS = 50  # up to this many, single requests are answered sooner than a batch is taken from the queue
 LIMITS = Limits(rows=500, urgent_rows=DIRECT_ROWS, open_batches=20, text_bytes=255, patience=1800.0)
-_KEY_HINT = "check the key: Mailchimp, Account & billing, Extras, API keys; then the variable that holds it"
+KEY_HINT = "check the key: Mailchimp, Account & billing, Extras, API keys; then the variable that holds it"
 
 
 class MailchimpAdapter:
@@ -71,7 +71,7 @@ class MailchimpAdapter:
             base_url or data_centre_url(api_key),
             auth=("personalization", api_key),
             connections=CONNECTIONS,
-            key_hint=_KEY_HINT,
+            key_hint=KEY_HINT,
             clock=clock,
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from personalization.as_of import AsOf
 from personalization.stages.monitoring import series
-from personalization.stages.monitoring.metrics import REPORT_PAGE
+from personalization.stages.monitoring.metrics import REPORT_PAGE, reading
 from personalization.stages.monitoring.report.pages import Series, render_pages
 from personalization.stages.monitoring.report.swap import replace_folder, write_synced
 from personalization.stages.monitoring.summary import RunSummary
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def write_report(runtime: Runtime, summary: RunSummary, as_of: AsOf, *, failed_checks: Sequence[str] = ()) -> Path:
     """Write `var/reports/<as_of>/` anew and return its first page. A crash leaves the earlier report as it was."""
-    with runtime.warehouse.connect(read_only=True) as session:
+    with reading(runtime) as session:
         data = Series(
             weekly=series.weekly_activity(session, as_of),
             scores=series.score_distribution(session, as_of),
@@ -34,10 +34,11 @@ def write_report(runtime: Runtime, summary: RunSummary, as_of: AsOf, *, failed_c
 def write_folder(target: Path, files: dict[str, str]) -> Path:
     """Put a folder of files in the place of `target`. Returns `target`."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    new = target.with_name(f".{target.name}.new")  # one writer a workspace, so a leftover is from a crash
-    shutil.rmtree(new, ignore_errors=True)
+    new, aside = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+    for leftover in (new, aside):  # one writer a workspace: what is there is from a crash
+        shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir()
     for name, text in files.items():
         write_synced(new / name, text)
-    replace_folder(new, target)
+    replace_folder(new, target, aside)
     return target

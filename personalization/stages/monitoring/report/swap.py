@@ -13,19 +13,17 @@ _RENAME_EXCHANGE = 2
 _NOT_POSSIBLE = (errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.EOPNOTSUPP)
 
 
-def replace_folder(new: Path, target: Path) -> None:
-    """Rename `new` to `target`, which may exist; both must lie in one folder. The old content is deleted afterwards.
+def replace_folder(new: Path, target: Path, aside: Path) -> None:
+    """Rename `new` to `target`, which may exist; the old content is deleted afterwards.
 
-    Linux exchanges the two names in one step. Elsewhere the old folder is moved aside first, so that for a moment
-    there is none; a crash in that moment is healed by the next report, which is written anew anyway.
+    All three must lie in one folder, and `aside` must not exist. Linux exchanges the two names in one step. Elsewhere
+    the old folder is moved to `aside` first, so that for a moment there is none: the next report heals a crash then.
     """
     if not target.exists():
         os.rename(new, target)
     elif _exchange(new, target):
         shutil.rmtree(new)
     else:
-        aside = target.with_name(f".{target.name}.old")
-        shutil.rmtree(aside, ignore_errors=True)
         os.rename(target, aside)
         os.rename(new, target)
         shutil.rmtree(aside)

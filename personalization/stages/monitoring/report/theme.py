@@ -26,13 +26,12 @@ INK = Colour("ink", "#1c2227", "#e9e7e2", "#010102")
 MUTED = Colour("muted", "#59626c", "#a5adb5", "#010103")
 RULE = Colour("rule", "#dfdcd3", "#353d44", "#010104")
 ACCENT = Colour("accent", "#0a6a72", "#58c3c6", "#010105")
-SOFT = Colour("soft", "#79a9ab", "#3c7679", "#010106")
-SECOND = Colour("second", "#b05a14", "#e39a5b", "#010107")
+SOFT = Colour("soft", "#679799", "#3c7679", "#010106")
 WARN = Colour("warn", "#8f4500", "#f0b470", "#010108")
 WARN_SURFACE = Colour("warn-surface", "#fdf4e6", "#2a2218", "#010109")
 GOOD = Colour("good", "#23693b", "#7fcf97", "#01010a")
 
-COLOURS = (PAPER, SURFACE, INK, MUTED, RULE, ACCENT, SOFT, SECOND, WARN, WARN_SURFACE, GOOD)
+COLOURS = (PAPER, SURFACE, INK, MUTED, RULE, ACCENT, SOFT, WARN, WARN_SURFACE, GOOD)
 
 # Bundled with the renderer, so text is measured alike on every machine; Arial and Liberation Sans have equal widths.
 PLOT_FONT = "Liberation Sans"

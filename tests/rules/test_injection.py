@@ -1,0 +1,106 @@
+"""Nothing a user writes becomes SQL: what is no rule is refused, and what is text stays text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from personalization.errors import ProgramError
+from personalization.rules import describe, evaluation_query, parse_rule
+from personalization.rules import tree as t
+from personalization.warehouse import Session
+from tests.rules import strategies as s
+from tests.rules.oracle import Customer
+
+ATTEMPTS = [
+    "visits > 1; DROP TABLE profile",
+    "visits > 1 -- and the rest is gone",
+    "visits > 1 /* hidden */ AND vip",
+    "visits > 1 # vip",
+    "visits IN (SELECT visits FROM profile)",
+    "visits = (SELECT max(visits) FROM profile)",
+    "EXISTS (SELECT 1)",
+    "visits > ALL (SELECT 1)",
+    "visits > 1 UNION SELECT 1",
+    "SELECT * FROM profile",
+    "DROP TABLE profile",
+    "COPY profile TO 'x'",
+    "ATTACH 'x'",
+    "PRAGMA database_list",
+    "INSTALL httpfs",
+    "read_csv('/etc/passwd') = 'x'",
+    "read_text('/etc/passwd') = 'x'",
+    "getenv('HOME') = 'x'",
+    "known(read_csv('x'))",
+    "did('purchase', department => read_text('x'))",
+    "in_segment('a' || 'b')",
+    "visits = random()",
+    "city = e'\\x27'",
+    "city = $$x$$",
+    "city = $1",
+    "city = ?",
+    "city = $name",
+    "city = @name",
+    "profile.city = 'x'",
+    "city[1] = 'x'",
+    "{'a': 1} = 2",
+    "[1, 2] = visits",
+    "visits = (x -> x)",
+    "visits = (lambda x: x)",
+    "rowid = 1",
+    "_b0 = 1",
+    "customer_token = 'x'",
+    "email_token = 'x'",
+    "visits COLLATE nocase = 1",
+    "visits OVER () = 1",
+    "count(*) OVER () > 1",
+    "visits AS x",
+    "*",
+    "visits = 1 LIMIT 1",
+    "visits = 1 ORDER BY 1",
+    "city = 'a\x00b'",
+    "city = 'a\nb'",
+    "city LIKE 'a' ESCAPE '!'",
+    "try_cast(city AS int) = 1",
+    "visits = 1\\; drop",
+]
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_refused(attempt: str) -> None:
+    with pytest.raises(ProgramError):
+        parse_rule(attempt, s.CATALOG)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), max_size=20))
+@pytest.mark.parametrize("quote", ["'", '"; drop table profile; --', "''", "'' OR 1 = 1 --", "\\' OR TRUE --", "%", ""])
+def test_text_stays_text(session: Session, quote: str, text: str) -> None:
+    """Any text, written with its quotes doubled, finds exactly the customer who has it."""
+    value = text + quote
+    people = [Customer("same", _fields(value)), Customer("other", _fields(value + "x"))]
+    s.fill(session, people)
+    written = "city = '" + value.replace("'", "''") + "'"
+    rule = parse_rule(written, s.CATALOG)
+    assert rule.condition == t.Comparison("=", t.FieldRef("city", "text"), t.Constant(value, "text"))
+    name = f'"{value}" -- {value}'
+    query = evaluation_query({name: rule}, s.AS_OF, profile="profile", customer_day="customer_day")
+    found = {row["customer_token"]: row[name] for row in session.arrow(query).to_pylist()}
+    assert found == {"same": True, "other": False}
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.one_of(st.text(max_size=40), st.lists(st.sampled_from(ATTEMPTS), max_size=3).map(" AND ".join)))
+def test_any_text_is_a_rule_or_a_program_error(text: str) -> None:
+    try:
+        rule = parse_rule(text, s.CATALOG)
+    except ProgramError as error:
+        shown = str(error)
+    else:
+        shown = describe(rule)
+    assert shown
+
+
+def _fields(city: str) -> dict:
+    return {"visits": None, "score": None, "city": city, "joined": None, "vip": None}
