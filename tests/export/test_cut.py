@@ -139,7 +139,7 @@ def test_an_opt_out_while_the_platform_works_is_retracted_in_the_same_run(shop: 
 
 def test_no_row_leaves_whose_opt_out_was_durable_before_its_cut(tmp_path: Path, sandbox: Sandbox) -> None:
     """People opt out one after the other while an export is under way."""
-    shop, other = Shop.open(tmp_path / "shop", 1_500), Shop(tmp_path / "shop")
+    shop, other = Shop.open(tmp_path / "shop", 800), Shop(tmp_path / "shop")
     durable: dict[str, datetime] = {}
     stop = threading.Event()
 

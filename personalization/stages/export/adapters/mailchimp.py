@@ -129,7 +129,7 @@ class MailchimpAdapter:
         if state["status"] != "finished":
             return None
         answers = batch_answers(self._http.download(state["response_body_url"]), receipt)
-        return self._parallel(lambda row: self._collected(row, answers.get(str(row.contact.id))), batch.rows)
+        return [self._collected(row, answers.get(str(row.contact.id))) for row in batch.rows]
 
     def reconcile(self, batch: Batch) -> list[Outcome] | None:
         """See `Adapter.reconcile`.
