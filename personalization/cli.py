@@ -184,10 +184,12 @@ def dev(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) ->
     command += ["--host", "127.0.0.1", "--port", str(port)]
     err.print(f"Dagster UI: http://127.0.0.1:{port}  (stop with Ctrl-C)")
     if is_demo(runtime):
+        import signal
         import subprocess
 
-        with demo_environment(runtime):
-            raise SystemExit(subprocess.run(command, check=False).returncode)
+        with demo_environment(runtime), subprocess.Popen(command) as dagster:
+            signal.signal(signal.SIGTERM, lambda *_: dagster.terminate())  # Ctrl-C reaches both by itself
+            raise SystemExit(dagster.wait())
     os.execv(command[0], command)
 
 

@@ -158,6 +158,8 @@ def prepare_dagster_home(runtime: Runtime) -> Path:
 
 # A killed run never ends by itself in Dagster: max_runtime and freed slots keep it from blocking the next one.
 DAGSTER_SETTINGS = """\
+nux:
+  enabled: false
 telemetry:
   enabled: false
 run_monitoring:
