@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from personalization.errors import ProgramError
 from personalization.program import Program
 from personalization.rules import check_program
+from personalization.stages.decisions.decide import check_names
 from personalization.stages.export.adapters.registry import check_fields
 from personalization.stages.sync.tables import check_tables
 
 
 def problems_of(program: Program) -> list[ProgramError]:
-    """Mistakes in rules, in the mapping of source columns, and in the fields of destinations."""
+    """Mistakes in rules, names, the mapping of source columns, and the fields of destinations."""
     problems = [*check_program(program), *check_tables(program)]
-    for name in program.destinations:
+    for check in (
+        partial(check_names, program),
+        *(partial(check_fields, program, name) for name in program.destinations),
+    ):
         try:
-            check_fields(program, name)
+            check()
         except ProgramError as problem:
-            problems += problem.problems
+            problems += problem.problems or [problem]
     return problems
 
 

@@ -139,7 +139,9 @@ def report(as_of: AsOfOption = None, as_json: JsonFlag = False) -> None:
 @app.command()
 def explain(
     customer: Annotated[str, typer.Argument(help="Your own customer id, an e-mail address, or a customer token.")],
-    campaign: Annotated[str, typer.Argument(help="A campaign of program/campaigns.yaml.")],
+    campaign: Annotated[
+        str | None, typer.Argument(help="A campaign of program/campaigns.yaml; all running ones when left out.")
+    ] = None,
     as_of: AsOfOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -243,7 +245,13 @@ def _day(runtime: Runtime, text: str | None, *, latest: bool = False) -> AsOf:
     from zoneinfo import ZoneInfo
 
     if text:
-        return runtime.as_of(text)
+        day = runtime.as_of(text)
+        if day.day < runtime.program.settings.start:
+            raise PersonalizationError(
+                f"{day.key} is before the first day of the program, {runtime.program.settings.start}",
+                hint="`start` in program/program.yaml is that day",
+            )
+        return day
     if latest:
         days = sorted(path.name for path in runtime.workspace.reports.glob("????-??-??") if path.is_dir())
         if not days:

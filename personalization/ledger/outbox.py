@@ -153,14 +153,18 @@ class Outbox:
                     )
                 )
             }
+            fresh = []
             for row in rows:
-                if row["address_token"] in again:
-                    connection.execute(
-                        update(outbox)
-                        .where(columns.id == again[row["address_token"]])
-                        .values(**row, epoch=lease.epoch, receipt=None, changed_at=now())
-                    )
-            fresh = [row for row in rows if row["address_token"] not in again]
+                # what will not be sent must not hide that something may have arrived
+                known = again.pop(row["address_token"], None) if row["state"] == "planned" else None
+                if known is None:
+                    fresh.append(row)
+                    continue
+                connection.execute(
+                    update(outbox)
+                    .where(columns.id == known)
+                    .values(**row, epoch=lease.epoch, receipt=None, changed_at=now())
+                )
             self._insert(connection, lease, run, destination, fresh, count_operations=False)
 
     def append(self, lease: Lease, run: int, destination: str, rows: Sequence[Mapping[str, Any]]) -> None:

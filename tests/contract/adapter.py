@@ -192,6 +192,15 @@ class AdapterContract:
         shop.export(self.destination)
         self.assert_settled(shop, platform)
 
+    def test_killed_after_sending_and_withdrawn_before_the_next_run(
+        self, shop: Shop, platform: Any, killer: Killable
+    ) -> None:
+        assert killer.export(shop.root, self.destination, DAY, "export.after_send") == -signal.SIGKILL
+        shop.withdraw(3)
+        shop.export(self.destination)
+        assert self.opted_out(platform) == {address(3)}
+        assert address(3) not in self.held(platform)
+
     def test_killed_and_run_again_for_the_next_day(self, shop: Shop, platform: Any, killer: Killable) -> None:
         assert killer.export(shop.root, self.destination, DAY, "export.after_send") == -signal.SIGKILL
         shop.decide("2017-12-04")

@@ -64,7 +64,7 @@ def expected(programmed: dict[str, Any], fields: dict[str, Any]) -> dict[str, li
     return reasons
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(campaigns=campaigns, people=people)
 def test_every_candidate_gets_one_decision_and_the_right_one(
     world: World, campaigns: dict[str, Any], people: list[dict[str, Any]]

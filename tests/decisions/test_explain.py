@@ -71,9 +71,9 @@ def ago(days: int) -> date:
 
 
 def crowd() -> list[Person]:
-    """Sixty customers, among whom every gate stops somebody."""
+    """Forty-two customers, among whom every gate stops somebody."""
     people = []
-    for number in range(60):
+    for number in range(42):
         fields = {
             "age_band": [None, "25-34", "65+"][number % 3],
             "recency_days": [5, 20, 150, None][number % 4],

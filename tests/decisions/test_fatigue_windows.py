@@ -43,7 +43,7 @@ def stopped(session: Session, fatigue: Fatigue, day: date) -> dict[str, tuple[bo
     return {token: (gap, cap) for token, gap, cap in rows}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(fatigue=fatigues, wishes=wishes)
 def test_no_window_holds_more_sends_than_its_cap(session: Session, fatigue: Fatigue, wishes: list[set[str]]) -> None:
     session.execute(SCHEMA)
@@ -63,7 +63,7 @@ def test_no_window_holds_more_sends_than_its_cap(session: Session, fatigue: Fati
                 assert sum(0 <= (day - first).days < cap.days for day in days) <= cap.sends
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(fatigue=fatigues, ages=st.lists(st.integers(-3, 40), max_size=8))
 def test_the_verdict_is_that_of_counting_by_hand(session: Session, fatigue: Fatigue, ages: list[int]) -> None:
     session.execute(SCHEMA)

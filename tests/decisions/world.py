@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,3 @@ class World:
 
     def reasons(self, campaign: str = "spring") -> dict[str, list[str]]:
         return {name: row["reasons"] for name, row in self.rows(campaign).items()}
-
-
-def with_fields(person: Person, **fields: Any) -> Person:
-    return replace(person, fields={**person.fields, **fields})

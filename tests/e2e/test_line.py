@@ -91,9 +91,11 @@ def test_plan_shows_what_a_changed_rule_would_do(line: Line, tmp_path: Path) -> 
     saved = segments.read_text(encoding="utf-8")
     try:
         segments.write_text(saved.replace("recency_days <= 14", "recency_days <= 3"), encoding="utf-8")
-        plan = json.loads(line.cli.run("plan", "--as-of", DAY, "--json").stdout)
+        result = line.cli.run("plan", "--as-of", DAY, "--json")
     finally:
         segments.write_text(saved, encoding="utf-8")
+    assert result.returncode == 0, result.stderr[-4000:]
+    plan = json.loads(result.stdout)
     change = next(c for c in plan["segments"] if c["segment"] == "likely_buyers")
     assert change["leave"] == change["before"] - change["after"] > 0
     assert change["enter"] == 0

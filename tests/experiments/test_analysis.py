@@ -84,8 +84,8 @@ def test_lift_is_relative_to_the_control() -> None:
 
 
 def test_false_positives_come_at_the_level_of_the_test() -> None:
-    """10,000 A/A comparisons at 5 %: the number found significant lies within the binomial 99.9 % bounds."""
-    random, rounds = np.random.default_rng(20171203), 10_000
+    """5,000 A/A comparisons at 5 %: the number found significant lies within the binomial 99.9 % bounds."""
+    random, rounds = np.random.default_rng(20171203), 5_000
     a, b = random.binomial(700, 0.3, rounds), random.binomial(800, 0.3, rounds)
     p_values = [
         ConversionTest([Arm("a", 700, int(x)), Arm("b", 800, int(y))]).p_value for x, y in zip(a, b, strict=True)
@@ -96,7 +96,7 @@ def test_false_positives_come_at_the_level_of_the_test() -> None:
 
 
 def test_false_positives_with_four_arms() -> None:
-    random, rounds = np.random.default_rng(5), 4_000
+    random, rounds = np.random.default_rng(5), 3_000
     drawn = random.binomial(500, 0.1, (rounds, 4))
     tests = (ConversionTest([Arm(str(i), 500, int(x)) for i, x in enumerate(row)]) for row in drawn)
     found = sum(test.p_value is not None and test.p_value < 0.05 for test in tests)
@@ -127,7 +127,7 @@ def test_a_two_percent_skew_of_20000_customers_is_an_alarm() -> None:
 
 
 def test_fair_arms_hardly_ever_raise_the_alarm() -> None:
-    random, rounds = np.random.default_rng(13), 10_000
+    random, rounds = np.random.default_rng(13), 5_000
     alarms = sum(
         SampleRatio({"a": int(n), "b": 5_000 - int(n)}, {"a": 0.9, "b": 0.1}).mismatch
         for n in random.binomial(5_000, 0.9, rounds)

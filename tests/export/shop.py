@@ -7,7 +7,10 @@ import copy
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -217,6 +220,22 @@ def fields(sandbox: Sandbox) -> dict[str, dict[str, Any]]:
         for email, member in sandbox.members().items()
         if member["merge_fields"].get("CAMPAIGN")
     }
+
+
+@contextmanager
+def when_requested(sandbox: Sandbox, path: str, action: Callable[[], object]) -> Iterator[None]:
+    """While the block runs, do something as soon as a request with this path has arrived at the sandbox."""
+    sandbox.forget_requests()
+
+    def wait() -> None:
+        while not any(request["path"] == path for request in sandbox.request_log()):
+            time.sleep(0.01)
+        action()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    yield
+    thread.join()
 
 
 def folders(shop: Shop) -> list[Path]:

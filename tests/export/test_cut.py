@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from personalization.ledger.schema import now
 from personalization.sandbox import Sandbox
 from personalization.stages.export import delivery
 from personalization.stages.export.adapters.base import Clock
-from tests.export.shop import Shop, address, folders
+from tests.export.shop import Shop, address, folders, when_requested
 
 LATER = datetime(2018, 1, 1, tzinfo=UTC)
 
@@ -124,15 +123,8 @@ def test_an_opt_out_while_the_platform_works_is_retracted_in_the_same_run(shop: 
     path = f"/lists/demo000001/members/{hashlib.md5(address(3).encode(), usedforsecurity=False).hexdigest()}"
     sandbox.fault("hang_after", path=path, method="PUT", seconds=0.8)
 
-    def opt_out() -> None:
-        while not any(request["path"] == path for request in sandbox.request_log()):
-            time.sleep(0.01)
-        Shop(shop.root).withdraw(3)
-
-    thread = threading.Thread(target=opt_out)
-    thread.start()
-    books = shop.export().books
-    thread.join()
+    with when_requested(sandbox, path, lambda: Shop(shop.root).withdraw(3)):
+        books = shop.export().books
     assert (books.adds, books.retractions, books.acked) == (8, 1, 9)
     assert sandbox.members()[address(3)]["status"] == "unsubscribed"
 

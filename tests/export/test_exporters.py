@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from sqlalchemy import delete, update
 
@@ -14,7 +12,7 @@ from personalization.ledger.leases import LeaseLost
 from personalization.ledger.outbox import Outcome, RunHead
 from personalization.ledger.schema import from_micros
 from personalization.sandbox import Sandbox
-from tests.export.shop import Shop, fields
+from tests.export.shop import Shop, fields, when_requested
 
 
 def expire(shop: Shop) -> None:
@@ -53,28 +51,21 @@ def test_each_holder_has_a_higher_epoch(shop: Shop) -> None:
 
 
 def test_an_overtaken_exporter_sends_nothing_more(shop: Shop, sandbox: Sandbox) -> None:
-    """The first exporter hangs on a slow answer; its lease expires and a second one takes over and finishes."""
-    sandbox.fault("hang_after", path="/lists/demo000001/merge-fields", method="GET", seconds=1.0)
-    outcome: list[BaseException | None] = []
+    """The first exporter hangs on a slow answer; meanwhile its lease expires and a second one does all the work."""
+    sandbox.fault("hang_after", path="/lists/demo000001/merge-fields", method="GET", seconds=2.0)
+    finished: list[int] = []
 
-    def first() -> None:
-        try:
-            shop.export()
-            outcome.append(None)
-        except LeaseLost as lost:
-            outcome.append(lost)
+    def overtake() -> None:
+        expire(shop)
+        finished.append(Shop(shop.root, shop.rows).export().books.acked)
 
-    thread = threading.Thread(target=first)
-    thread.start()
-    while not any("merge-fields" in request["path"] for request in sandbox.request_log()):
-        pass
-    expire(shop)
-    second = Shop(shop.root, shop.rows).export()
+    with (
+        when_requested(sandbox, "/lists/demo000001/merge-fields", overtake),
+        pytest.raises(LeaseLost, match="was taken over by another process"),
+    ):
+        shop.export()
     writes = [request for request in sandbox.request_log() if request["method"] in ("PUT", "PATCH")]
-    thread.join()
-    assert isinstance(outcome[0], LeaseLost)
-    assert [r for r in sandbox.request_log() if r["method"] in ("PUT", "PATCH")] == writes
-    assert second.books.acked == 8
+    assert (finished, len(writes)) == ([8], 8)
     assert fields(sandbox) == shop.wanted()
 
 

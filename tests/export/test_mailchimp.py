@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from personalization.ledger.export_books import ExportBooks
 from personalization.sandbox import Sandbox
 from personalization.stages.export.adapters.base import Clock
 from personalization.stages.export.exporter import setup_destination
-from tests.export.shop import Shop, address, fields
+from tests.export.shop import Shop, address, fields, when_requested
 
 HURRIED = Clock(sleep=lambda seconds: time.sleep(min(seconds, 0.02)))
 LIST = "/lists/demo000001"
@@ -111,10 +110,10 @@ def test_a_value_the_platform_does_not_keep_is_not_acknowledged(shop: Shop, sand
     shop.decide()
     number = field_number(sandbox, "OFFER")
     sandbox.fault("hang_after", path=f"{LIST}/merge-fields", method="GET", seconds=0.6)
-    deletion = threading.Timer(0.3, sandbox.call, ("DELETE", f"{LIST}/merge-fields/{number}"))
-    deletion.start()
-    books = shop.export().books
-    deletion.join()
+    with when_requested(
+        sandbox, f"{LIST}/merge-fields", lambda: sandbox.call("DELETE", f"{LIST}/merge-fields/{number}")
+    ):
+        books = shop.export().books
     assert (books.acked, books.rejected) == (0, 1)
     ((_, reason, _),) = ExportBooks(shop.runtime.ledger).reasons(books.run)
     assert reason == "Mailchimp did not keep OFFER"

@@ -51,7 +51,7 @@ def test_figures_of_a_full_day(full: Runtime) -> None:
     assert not isinstance(summary.customers, Missing)
     assert (summary.customers.people, summary.customers.scored) == (CUSTOMERS, SCORED)
     assert not isinstance(summary.audience, Missing)
-    assert (summary.audience.candidates, summary.audience.sends) == (38, 20)
+    assert (summary.audience.people, summary.audience.sends) == (38, 20)
     assert not isinstance(summary.outcome, Missing)
     assert (summary.outcome.n, summary.outcome.buyers) == (SCORED, 27)
     assert not isinstance(summary.export, Missing)

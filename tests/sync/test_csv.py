@@ -44,7 +44,9 @@ def read(data: bytes, delimiter: str = ",", chunk_bytes: int = 1 << 20) -> tuple
         pytest.param(b'"1,2","a",x\n', [], {2: "3 columns where the header has 2"}, id="too many, quoted"),
         pytest.param(b'1,"a"b\n2,c\n', [(3, ["2", "c"])], {2: BAD_QUOTES}, id="text after a closing quote"),
         pytest.param(b'1,"a\n2,b\n3,c\n', [(3, ["2", "b"]), (4, ["3", "c"])], {2: BAD_QUOTES}, id="never closed"),
-        pytest.param(b'1,"a\n2,"b"\n3,c\n', [(3, ["2", "b"]), (4, ["3", "c"])], {2: BAD_QUOTES}, id="closed by another"),
+        pytest.param(
+            b'1,"a\n2,"b"\n3,c\n', [(3, ["2", "b"]), (4, ["3", "c"])], {2: BAD_QUOTES}, id="closed by another"
+        ),
         pytest.param(
             b'1,"a\n2,"b\nc"\n3,d\n', [(3, ["2", "b\nc"]), (5, ["3", "d"])], {2: BAD_QUOTES}, id="then a good one"
         ),

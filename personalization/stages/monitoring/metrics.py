@@ -195,7 +195,8 @@ def audience(session: Session, as_of: AsOf) -> Audience | Missing:
         "decisions.decisions",
         "decisions",
         as_of,
-        "count(distinct customer_token), count(distinct customer_token) filter (where outcome = 'send')",
+        "count(distinct customer_token) filter (where reason <> 'audience_unknown'), "
+        "count(distinct customer_token) filter (where outcome = 'send')",
     )
     return rows if isinstance(rows, Missing) else Audience(*rows[0])
 

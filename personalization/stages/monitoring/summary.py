@@ -145,9 +145,9 @@ class DecisionCount:
 
 @dataclass(frozen=True)
 class Audience:
-    """People, not decisions: who is a candidate of any running campaign, and who gets a mail."""
+    """People, not decisions: in the audience of any running campaign as far as can be decided, and mailed."""
 
-    candidates: int
+    people: int
     sends: int
 
 

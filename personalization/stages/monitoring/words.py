@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 REASONS = {
     "send": "gets the mail",
-    "audience_unknown": "can’t be decided",
+    "audience_unknown": "unknown whether in the audience",
     "no_consent": "no consent",
     "suppressed": "opted out or bounced",
     "no_address": "no e-mail address",

@@ -28,7 +28,8 @@ def write_identity(session: Session, history: Path) -> IdentityResult:
     """Write `landed.identity` from `landed.customers`, `landed.consent_events` and the links of the past.
 
     The person's token is the smallest of their customer ids' tokens, else of all their tokens. `linked_by` says for a
-    customer id by which kinds of identifier it shares it was joined to others, for an address of the past `former`.
+    customer id by which kinds of identifier it was joined to others, for an address or phone that it belongs to a
+    `customer`, and for one of the past that it is a `former` one.
     """
     session.execute(f"create or replace temp table _records as {_records_query(session)}")
     session.execute(f"create or replace temp table _named as {_NAMED}")
@@ -50,7 +51,8 @@ def write_identity(session: Session, history: Path) -> IdentityResult:
             "landed.identity",
             f"""
             select p.identifier_token, p.kind, p.customer_token,
-                case when p.kind <> 'customer' then 'customer' else s.kinds end as linked_by
+                case when p.kind = 'customer' then s.kinds
+                    when p.customer_token <> p.identifier_token then 'customer' end as linked_by
             from _people p left join _shared s on s.customer_key = p.identifier_token
             union all
             select f.identifier_token, f.kind, p.customer_token, 'former'

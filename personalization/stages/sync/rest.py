@@ -57,20 +57,21 @@ class Client:
             try:
                 answer = self.session.get(url, params=params, timeout=TIMEOUT_SECONDS)
             except (requests.ConnectionError, requests.Timeout) as error:
-                problem = f"no answer ({type(error).__name__})"
+                problem = f"gave no answer ({type(error).__name__})"
             else:
                 if answer.ok:
                     return answer
-                problem = f"{answer.status_code} {answer.reason}"
+                problem = f"answered {answer.status_code} {answer.reason}"
                 if answer.status_code not in _RETRIED:
-                    raise SourceError(f"{shown} answered {problem}", hint=_HINTS.get(answer.status_code))
-                wait = retry_after(answer.headers.get("Retry-After")) or wait
+                    raise SourceError(f"{shown} {problem}", hint=_HINTS.get(answer.status_code))
+                asked = retry_after(answer.headers.get("Retry-After"))
+                wait = wait if asked is None else asked
             if wait > self.max_wait:
-                raise SourceError(f"{shown} answered {problem} and asks to wait {wait:.0f} s", hint="run again later")
+                raise SourceError(f"{shown} {problem} and asks to wait {wait:.0f} s", hint="run again later")
             if attempt < self.attempts:
                 self.sleep(wait)
         raise SourceError(
-            f"{shown} answered {problem} in each of {self.attempts} attempts",
+            f"{shown} {problem} in each of {self.attempts} attempts",
             hint="nothing of this source was loaded; the next run starts again from the last complete load",
         )
 

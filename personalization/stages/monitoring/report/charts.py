@@ -35,7 +35,10 @@ class _RowLabels:
         lines = {name: textwrap.wrap(name, max(18, width // 16)) or [""] for name in names}
         broken = json.dumps({name: LINE_BREAK.join(parts) for name, parts in lines.items()}, ensure_ascii=False)
         axis = alt.Axis(
-            labelColor=theme.INK.stand_in, labelLimit=400, labelExpr=f"split({broken}[datum.label], '{LINE_BREAK}')"
+            labelColor=theme.INK.stand_in,
+            labelLimit=400,
+            labelPadding=10,
+            labelExpr=f"split({broken}[datum.label], '{LINE_BREAK}')",
         )
         longest = max((len(part) for parts in lines.values() for part in parts), default=1)
         tallest = max((len(parts) for parts in lines.values()), default=1)

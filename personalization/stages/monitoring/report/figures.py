@@ -58,7 +58,7 @@ def flow_rows(summary: RunSummary) -> Rows:
         ]
     if not isinstance(summary.audience, Missing):
         steps += [
-            ("in an audience", summary.audience.candidates, "decisions.decisions"),
+            ("in an audience", summary.audience.people, "decisions.decisions"),
             ("to be mailed", summary.audience.sends, "decisions.decisions"),
         ]
     steps += [(f"held by {run.destination}", run.books.present, "the ledger") for run in known(summary.export)]
@@ -94,19 +94,20 @@ def flow_picture(summary: RunSummary) -> str | None:
 def segment_sizes(summary: RunSummary) -> Figure | Missing:
     if isinstance(summary.segments, Missing):
         return summary.segments
+    moved = any(row.entered != row.size or row.exited for row in summary.segments)  # else it is the first day of all
     rows: Rows = [
         {
             "title": row.title,
             "size": row.size,
             "entered": row.entered,
             "exited": row.exited,
-            "text": f"{row.size:,}" + (f"  +{row.entered:,} −{row.exited:,}" if row.entered or row.exited else ""),
+            "text": f"{row.size:,}" + (f"  +{row.entered:,} −{row.exited:,}" if moved else ""),
         }
         for row in sorted(summary.segments, key=lambda row: (-row.size, row.segment))
     ]
     return _figure(
         "sizes",
-        "Members, with who entered (+) and exited (−)",
+        "Members, with who entered (+) and exited (−)" if moved else "Members",
         "; ".join(f"{row['title']}: {row['size']:,}" for row in rows),
         "From `segments.summary`.",
         charts.segment_sizes,

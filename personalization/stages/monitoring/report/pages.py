@@ -17,6 +17,8 @@ from personalization.stages.monitoring.report.theme import css_variables
 from personalization.stages.monitoring.report.values import Stat
 from personalization.stages.monitoring.summary import Missing, RunSummary, chosen_model, known
 
+_SENTENCE_END = re.compile(r"(?<=\.) (?=[A-Z])")
+
 
 @dataclass(frozen=True)
 class Page:
@@ -138,12 +140,13 @@ def headline_numbers(summary: RunSummary) -> list[Stat]:
 
 
 def remarks(summary: RunSummary) -> dict[str, list[str]]:
-    """What the experiments stage says about each comparison, each remark once."""
+    """What the experiments stage says about each comparison, each sentence once."""
     found: dict[str, list[str]] = {}
     for row in known(summary.experiments):
         said = found.setdefault(f"{row.experiment.replace('_', ' ')}, {row.comparison}", [])
-        if row.note and row.note not in said:
-            said.append(row.note)
+        before = " ".join(said)
+        new = [sentence for sentence in _SENTENCE_END.split(row.note) if sentence not in before]
+        said += [" ".join(new)] if new else []
     return {name: said for name, said in found.items() if said}
 
 

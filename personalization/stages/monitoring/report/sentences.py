@@ -70,7 +70,7 @@ def _decisions(summary: RunSummary) -> Iterator[str]:
     campaigns = {row.campaign for row in known(summary.decisions)}
     audience = summary.audience
     yield (
-        f"Of *{audience.candidates:,}* people in the audiences of {counted(len(campaigns), 'campaign')}, "
+        f"Of *{audience.people:,}* people in the audiences of {counted(len(campaigns), 'campaign')}, "
         f"*{audience.sends:,}* get a mail."
     )
     withheld: dict[str, int] = {}
@@ -86,7 +86,12 @@ def _export(summary: RunSummary) -> Iterator[str]:
     runs = known(summary.export)
     if not runs:
         return
-    busy = [f"*{run.books.acked:,}* of {run.books.planned:,} at {run.destination}" for run in runs if run.books.planned]
+    busy = [
+        f"*{run.books.acked:,}* of {run.books.planned:,} at {run.destination}"
+        + (f" ({run.books.suppressed:,} stopped by the last look at opt-outs)" if run.books.suppressed else "")
+        for run in runs
+        if run.books.planned
+    ]
     idle = [f"{run.destination} ({run.books.present:,})" for run in runs if not run.books.planned]
     if busy:
         yield f"Acknowledged: {listing(busy)}."

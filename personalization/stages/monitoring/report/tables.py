@@ -53,8 +53,9 @@ def completeness(summary: RunSummary) -> Table | Missing:
         return summary.completeness
     return Table(
         "completeness",
-        "Known values by field",
-        "From `validation.completeness`, over valid rows. Fields that no source maps are left out.",
+        "Fields that are not always known",
+        "From `validation.completeness`, over valid rows. Fields that every row knows are left out, and fields without "
+        "any value.",
         [
             Column("Entity"),
             Column("Field", "code"),
@@ -62,7 +63,12 @@ def completeness(summary: RunSummary) -> Table | Missing:
             Column("Known", "count"),
             Column("Share", "share"),
         ],
-        [(f.entity.replace("_", " "), f.field, f.rows, f.known, f.share) for f in summary.completeness if f.known],
+        [
+            (f.entity.replace("_", " "), f.field, f.rows, f.known, f.share)
+            for f in summary.completeness
+            if 0 < f.known < f.rows
+        ],
+        note="Every field is known in every row.",
     )
 
 
