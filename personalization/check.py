@@ -15,10 +15,9 @@ from personalization.stages.sync.tables import check_tables
 def problems_of(program: Program) -> list[ProgramError]:
     """Mistakes in rules, names, the mapping of source columns, and the fields of destinations."""
     problems = [*check_program(program), *check_tables(program)]
-    for check in (
-        partial(check_names, program),
-        *(partial(check_fields, program, name) for name in program.destinations),
-    ):
+    checks = [partial(check_names, program)]
+    checks += [partial(check_fields, program, name) for name in program.destinations]
+    for check in checks:
         try:
             check()
         except ProgramError as problem:
