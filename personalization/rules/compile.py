@@ -7,13 +7,12 @@ literal node that sqlglot renders, so nothing a user writes is ever part of the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 
 from sqlglot import exp
 
 from personalization.as_of import AsOf
 from personalization.errors import ProgramError
-from personalization.rules.catalog import EVENTS, Event
+from personalization.rules.behaviour import behaviour_query, day
 from personalization.rules.conditions import Columns, Translator
 from personalization.rules.order import levels, needed
 from personalization.rules.parse import Rule, Value
@@ -118,61 +117,21 @@ def facts(
     carried = list(dict.fromkeys([*fields, *columns]))
     query = exp.select(exp.column(_TOKEN, "p"), *(exp.column(name, "p", quoted=True) for name in carried))
     query = query.from_(exp.alias_(exp.to_table(profile), "p", table=True))
-    query = query.where(exp.column("as_of", "p").eq(_day(as_of)))
+    query = query.where(exp.column("as_of", "p").eq(day(as_of)))
     if customer_token is not None:
         query = query.where(exp.column(_TOKEN, "p").eq(exp.Literal.string(customer_token)))
     result = exp.select().from_("facts")
     if behaviours:
-        result = result.with_("behaviour", as_=_behaviour_query(names, as_of, customer_day, customer_token))
+        result = result.with_(
+            "behaviour", as_=behaviour_query(names.behaviours, as_of, customer_day, _TOKEN, customer_token)
+        )
         query = query.join("behaviour", join_type="left", using=_TOKEN)
         query = query.select(*(_filled(behaviour, column) for behaviour, column in names.behaviours.items()))
     if read_segments and membership:
         result = result.with_("member", as_=_member_query(names, as_of, membership, customer_token))
         query = query.join("member", join_type="left", using=_TOKEN)
         query = query.select(*(_member_state(column) for column, _ in names.segments.values()))
-    return names, result.with_("facts", as_=query)
-
-
-def _behaviour_query(names: Columns, as_of: AsOf, table: str, customer_token: str | None) -> exp.Select:
-    """One row per customer with any of the wanted events, one column per distinct behaviour; one scan."""
-    behaviours = names.behaviours
-    query = exp.select(exp.column(_TOKEN)).from_(exp.to_table(table)).group_by(exp.column(_TOKEN))
-    query = query.select(*(exp.alias_(_aggregate(each, as_of), column) for each, column in behaviours.items()))
-    query = query.where(exp.column("event_day") < _day(as_of))
-    windows = [behaviour.within for behaviour in behaviours]
-    bounded = [days for days in windows if days is not None]
-    if len(bounded) == len(windows):
-        query = query.where(exp.column("event_day") >= _day(as_of, max(bounded)))
-    events = sorted({behaviour.event for behaviour in behaviours})
-    query = query.where(exp.column("event").isin(*(exp.Literal.string(event) for event in events)))
-    if customer_token is not None:
-        query = query.where(exp.column(_TOKEN).eq(exp.Literal.string(customer_token)))
-    return query
-
-
-def _aggregate(behaviour: Behaviour, as_of: AsOf) -> exp.Expr:
-    rows = exp.and_(*_rows(behaviour, EVENTS[behaviour.event], as_of))
-    if behaviour.measure == "days_since":
-        last = exp.Filter(this=exp.Max(this=exp.column("event_day")), expression=exp.Where(this=rows))
-        return exp.Sub(this=_day(as_of), expression=last)
-    total = exp.Filter(this=exp.Sum(this=exp.column(behaviour.measure)), expression=exp.Where(this=rows))
-    return exp.cast(total, "bigint" if behaviour.measure == "events" else "double")
-
-
-def _rows(behaviour: Behaviour, event: Event, as_of: AsOf) -> list[exp.Expr]:
-    """Conditions on rows of the rollup; they are known to lie before `as_of`."""
-    conditions: list[exp.Expr] = [exp.column("event").eq(exp.Literal.string(behaviour.event))]
-    where = dict(behaviour.where)
-    for name, each in event.properties.items():
-        column: exp.Expr = exp.column(each.column)
-        if name in where:
-            column = exp.Upper(this=column) if each.upper else column
-            conditions.append(exp.EQ(this=column, expression=exp.Literal.string(where[name])))
-        elif each.total is not None:
-            conditions.append(exp.EQ(this=column, expression=exp.Literal.string(each.total)))
-    if behaviour.within is not None:
-        conditions.append(exp.column("event_day") >= _day(as_of, behaviour.within))
-    return conditions
+    return names, result.with_("facts", as_=query, copy=False)
 
 
 def _filled(behaviour: Behaviour, column: str) -> exp.Expr:
@@ -189,7 +148,7 @@ def _member_query(names: Columns, as_of: AsOf, table: str, customer_token: str |
         rows = exp.Where(this=exp.column("segment").eq(exp.Literal.string(name)))
         member = exp.column("status").eq(exp.Literal.string("in"))
         query = query.select(exp.alias_(exp.Filter(this=exp.LogicalOr(this=member), expression=rows), column))
-    query = query.where(exp.column("as_of").eq(_day(as_of)))
+    query = query.where(exp.column("as_of").eq(day(as_of)))
     query = query.where(exp.column("segment").isin(*(exp.Literal.string(name) for name in names.segments)))
     if customer_token is not None:
         query = query.where(exp.column(_TOKEN).eq(exp.Literal.string(customer_token)))
@@ -224,9 +183,9 @@ def _add_rules(
         for name, rule in computed.items():
             if level_of[rule] == level:
                 names.segments[name] = (outcomes[rule.condition], rule.unknown)
-        query = query.with_(f"level_{level}", as_=exp.select(*columns).from_(source))
+        query = query.with_(f"level_{level}", as_=exp.select(*columns).from_(source), copy=False)
         source = f"level_{level}"
-    return query.from_(source), outcomes
+    return query.from_(source, copy=False), outcomes
 
 
 def _refuse_equal_names(names: Sequence[str]) -> None:
@@ -235,10 +194,6 @@ def _refuse_equal_names(names: Sequence[str]) -> None:
         if name.lower() in seen:
             raise ProgramError(f"two columns of one evaluation are named '{name}' (case aside)")
         seen.add(name.lower())
-
-
-def _day(as_of: AsOf, days_before: int = 0) -> exp.Expr:
-    return exp.cast(exp.Literal.string((as_of.day - timedelta(days=days_before)).isoformat()), "date")
 
 
 def _is_null(operand: exp.Expr) -> exp.Expr:

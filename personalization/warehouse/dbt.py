@@ -25,6 +25,7 @@ from personalization.as_of import AsOf
 from personalization.errors import DataError, PersonalizationError, WarehouseError
 from personalization.program import Program
 from personalization.warehouse.date_formats import date_formats
+from personalization.warehouse.dbt_process import STARTER_VARIABLE
 from personalization.workspace import Workspace
 
 WAREHOUSE_VARIABLE = "PERSONALIZATION_WAREHOUSE"
@@ -126,8 +127,12 @@ def dbt_vars(program: Program, as_of: AsOf | None = None) -> dict[str, Any]:
 
 
 def environment(workspace: Workspace) -> dict[str, str]:
-    """Environment variables of a dbt process: where the warehouse is, and no talk about the user's machine."""
-    return {WAREHOUSE_VARIABLE: str(workspace.warehouse), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    """Environment variables of a dbt process: where the warehouse is, with whom to end, and no usage statistics."""
+    return {
+        WAREHOUSE_VARIABLE: str(workspace.warehouse),
+        STARTER_VARIABLE: str(os.getpid()),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
 
 
 def run(workspace: Workspace, arguments: list[str], variables: dict[str, Any], name: str) -> None:
@@ -151,13 +156,10 @@ def run(workspace: Workspace, arguments: list[str], variables: dict[str, Any], n
     _run(workspace, prepared, [*arguments, "--vars", json.dumps(variables)], prepared.target(name))
 
 
-def executable() -> str:
-    """The dbt command of this Python environment, whether or not its `bin` folder is on the PATH."""
-    beside = Path(sys.executable).with_name("dbt")
-    found = str(beside) if beside.exists() else shutil.which("dbt")
-    if not found:
-        raise WarehouseError("dbt is not installed in this Python environment", hint="install the package again")
-    return found
+def command() -> list[str]:
+    """How dbt of this Python environment is started, whether or not its `bin` folder is on the PATH."""
+    # -P: the folder of the file holds a module named dbt, which must not be taken for dbt
+    return [sys.executable, "-P", str(Path(__file__).with_name("dbt_process.py"))]
 
 
 def forget_results(target: Path) -> None:
@@ -267,7 +269,7 @@ def _run(workspace: Workspace, prepared: PreparedProject, arguments: list[str], 
         str(target),
     ]
     done = subprocess.run(
-        [executable(), "--quiet", "--no-use-colors", *arguments, *places],
+        [*command(), "--quiet", "--no-use-colors", *arguments, *places],
         env={**os.environ, **environment(workspace)},
         cwd=prepared.project,
         capture_output=True,

@@ -6,6 +6,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
 import requests
 
 from personalization.sandbox import run_sandbox
@@ -39,17 +40,42 @@ def assert_same_as_uninterrupted(line: Line, cli: Cli) -> None:
     assert exported_files(cli.root) == exported_files(line.cli.root)
 
 
-def test_killed_after_every_step_in_turn(line: Line, blank: Path, tmp_path: Path) -> None:
-    """One workspace, killed once after each step, each time a little further; then left to finish."""
-    # The workspace is copied with its keys, so that tokens, and with them all tables, can be compared.
-    root = Path(shutil.copytree(blank, tmp_path / "shop"))
-    boundaries = [step for step in steps(line) if step.startswith(STAGE_ENDS)]
-    assert len(boundaries) >= len(STAGE_ENDS)
+def killed_then_finished(line: Line, root: Path, boundaries: list[str]) -> None:
+    """Kill one workspace once after each of the steps, each time a little further, then let it finish and compare."""
     with run_sandbox("mailchimp", api_key=API_KEY, list_id="demo000001") as sandbox:
         cli = Cli(root, sandbox.base_url)
         for step in boundaries:
             killed = cli.run("run", "--as-of", DAY, PERSONALIZATION_CRASH_AT=f"success:{step}")
             assert killed.returncode == -signal.SIGKILL, (step, killed.stderr[-2000:])
+        result = cli.run("run", "--as-of", DAY)
+        assert result.returncode == 0, result.stderr[-4000:]
+        assert_same_as_uninterrupted(line, cli)
+
+
+# Workspaces are copied with their keys, so that tokens, and with them all tables, can be compared.
+
+
+def test_killed_after_normalisation_and_after_an_export(line: Line, blank: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(blank, tmp_path / "shop"))
+    killed_then_finished(line, root, ["normalise", "export__mailchimp"])
+
+
+@pytest.mark.slow
+def test_killed_after_every_stage(line: Line, blank: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(blank, tmp_path / "shop"))
+    boundaries = [step for step in steps(line) if step.startswith(STAGE_ENDS)]
+    assert len(boundaries) >= len(STAGE_ENDS)
+    killed_then_finished(line, root, boundaries)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["export.after_cut", "export.after_send", "export.after_ack"])
+def test_killed_inside_an_export(line: Line, blank: Path, tmp_path: Path, point: str) -> None:
+    root = Path(shutil.copytree(blank, tmp_path / "shop"))
+    with run_sandbox("mailchimp", api_key=API_KEY, list_id="demo000001") as sandbox:
+        cli = Cli(root, sandbox.base_url)
+        killed = cli.run("run", "--as-of", DAY, PERSONALIZATION_CRASH_AT=point)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
         result = cli.run("run", "--as-of", DAY)
         assert result.returncode == 0, result.stderr[-4000:]
         assert_same_as_uninterrupted(line, cli)

@@ -22,7 +22,7 @@ def rows(folder: Path, name: str) -> list[dict[str, str]]:
 def test_the_manifest_describes_every_file(shop: Shop) -> None:
     exported = shop.export("file")
     (folder,) = folders(shop)
-    assert folder.name == "2017-12-03_run-000001_1"
+    assert folder.name == "run-000001-1_2017-12-03"
     content = manifest(folder)
     assert (content["as_of"], content["run"], content["plan_hash"]) == ("2017-12-03", 1, exported.plan.hash)
     assert {entry["name"]: entry["rows"] for entry in content["files"]} == {
@@ -116,7 +116,7 @@ def test_only_the_owner_can_read_them(shop: Shop) -> None:
 def test_a_folder_of_ones_own(shop: Shop) -> None:
     shop.edit("destinations", "platform: csv\n", "platform: csv\n    folder: out/lists\n")
     shop.export("file")
-    assert (shop.root / "out" / "lists" / "2017-12-03_run-000001_1" / "manifest.json").exists()
+    assert (shop.root / "out" / "lists" / "run-000001-1_2017-12-03" / "manifest.json").exists()
 
 
 def test_a_folder_that_can_t_be_written_holds_everything(shop: Shop) -> None:

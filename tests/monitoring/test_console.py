@@ -34,7 +34,10 @@ def test_the_whole_run_at_a_glance(full: Runtime) -> None:
         "Comes every week 21 52.5% 0 4 1 ok",
         "Come back send gets the mail 4",
         "withheld gets “Come back” instead 10",
-        "mailchimp 24 21 3 0 0 0 0 0 close",
+        "planned 24 24",
+        "acked 21 24",
+        "rejected 3 0",
+        "books close close",
         "! 3 contacts of mailchimp: rejected by the platform.",
         "No report has been written for this day yet.",
     ):

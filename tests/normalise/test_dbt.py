@@ -5,8 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,3 +113,46 @@ def test_a_failing_test_alone_is_a_data_error(tmp_path: Path) -> None:
 def test_a_run_that_never_began_is_told_in_dbts_words(tmp_path: Path) -> None:
     error = dbt.explain(tmp_path, "Could not set lock on file\n")
     assert str(error) == "dbt can't run: Could not set lock on file"
+
+
+def test_dbt_ends_with_the_process_that_started_it(
+    shop: Session, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Else a killed run would go on writing under its rerun."""
+    workspace = Workspace.at(tmp_path / "shop")
+    workspace.state.mkdir(parents=True)
+    os.symlink(tmp_path_factory.getbasetemp() / "shop" / "var" / "dbt", workspace.dbt_target)
+    program = (
+        "from personalization.warehouse import dbt; from personalization.workspace import Workspace;"
+        f"dbt.run(Workspace.at({str(workspace.root)!r}), ['build'], {VARIABLES!r}, 'orphan')"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    try:
+        [orphan] = wait_for(lambda: children_of(starter.pid), "dbt did not start")
+    finally:
+        starter.kill()
+        starter.wait()
+    wait_for(lambda: not is_running(orphan), "dbt outlived its starter")
+
+
+def wait_for(found: Callable[[], Any], message: str) -> Any:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if result := found():
+            return result
+        time.sleep(0.05)
+    raise AssertionError(message)
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 from personalization.as_of import AsOf
 from personalization.program.models import Scoring
@@ -86,6 +87,23 @@ class TestSignal:
             " from features.customer_features f join features.customer_labels l using (as_of, customer_token)",
         )
         assert of(judge(runtime, DAY).quality, LINEAR, "outcome").roc_auc < 0.6
+
+
+class TestFeatures:
+    """What the model reads is what dbt documents as known at the cut-off, and never a column of the labels."""
+
+    def test_features_are_those_of_the_feature_table(self):
+        documented = documented_columns("customer_features")
+        assert set(FEATURES) == documented - {"as_of", "customer_token", "mean_gap_days_84d", "top_department_84d"}
+
+    def test_no_outcome_is_a_feature(self):
+        assert not set(FEATURES) & documented_columns("customer_labels")
+
+
+def documented_columns(model: str) -> set[str]:
+    path = Path(__file__).parents[2] / "dbt_project" / "models" / "features" / f"{model}.yml"
+    (described,) = YAML(typ="safe").load(path)["models"]
+    return {column["name"] for column in described["columns"]}
 
 
 class TestNoLeak:

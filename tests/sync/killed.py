@@ -47,7 +47,8 @@ def run(root: Path, at: int | None) -> None:
 
 
 if __name__ == "__main__":
-    import dlt  # noqa: F401  (once here, not in every child)
+    # what a sync imports late, once here and not in every child
+    import pandas  # noqa: F401
 
     folder, *numbers = sys.argv[1:]
     for number in numbers:

@@ -74,8 +74,8 @@ def test_killed_again_and_again_each_time_further_on(shop: Shop, tmp_path: Path)
     grow(shop)
     changes = changes_of_a_run(shop, tmp_path)
     assert changes > 50
-    ended = run_killed(shop, *range(3, changes, changes // 9))
-    assert ended.count("killed") >= 6  # what an earlier process finished is not done again, so the last may get through
+    ended = run_killed(shop, *range(3, changes, changes // 7))
+    assert ended.count("killed") >= 4  # what an earlier process finished is not done again, so the last may get through
     shop.sync()
     assert_complete(shop)
 
@@ -96,6 +96,6 @@ def test_killed_once_at_every_change(shop: Shop, tmp_path: Path) -> None:
 def test_a_first_run_that_was_killed(shop: Shop) -> None:
     prepare(shop)
     grow(shop)
-    assert set(run_killed(shop, 1, 2, 5, 12, 30, 60, 90)) == {"killed"}
+    assert set(run_killed(shop, 1, 2, 5, 12, 30, 60)) == {"killed"}
     shop.sync()
     assert_complete(shop)

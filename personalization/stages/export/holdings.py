@@ -57,7 +57,7 @@ def _csv(destination: CsvDestination, name: str, workspace: Workspace) -> Iterat
     """What somebody holds who imported all files in the order they were written."""
     names = [f.name for f in destination.fields]
     held: dict[str, Holding] = {}
-    for folder in sorted(csv_folder(destination, name, workspace).glob("*_run-*")):
+    for folder in sorted(csv_folder(destination, name, workspace).glob("run-*")):
         for file, active in ((UPSERTS, True), (REMOVALS, True), (SUPPRESSIONS, False)):
             with (folder / file).open(encoding="utf-8", newline="") as lines:
                 for row in csv.DictReader(lines):

@@ -125,11 +125,12 @@ def _decisions(rows: Sequence[Any]) -> Table:
 
 
 def _export(runs: Sequence[Any]) -> Table:
-    ends = ["planned", "acked", "rejected", "suppressed", "invalid", "uncertain", "held"]
-    table = _table("Export", ["destination"], [*ends, "unchanged"], ["books"])
-    for run in runs:
-        closes = Text("close", style="green") if run.books.closes else Text("open", style="red bold")
-        _row(table, run.destination, *(getattr(run.books, end) for end in ends), run.books.unchanged, closes)
+    """A column a destination: eight outcomes side by side would not fit a terminal of 80 columns."""
+    table = _table("Export", [""], [run.destination for run in runs])
+    for end in ("planned", "acked", "rejected", "suppressed", "invalid", "uncertain", "held", "unchanged"):
+        _row(table, end, *(getattr(run.books, end) for run in runs))
+    closes = (Text("close", style="green") if run.books.closes else Text("open", style="red bold") for run in runs)
+    _row(table, "books", *closes)
     return table
 
 

@@ -37,7 +37,10 @@ class DbtCommand(DbtCliResource):
 def resources(workspace: Workspace) -> dict[str, DbtCommand]:
     """The `dbt` resource of a workspace."""
     project = str(dbt.prepare(workspace).project)
-    return {"dbt": DbtCommand(project_dir=project, profiles_dir=project, dbt_executable=dbt.executable())}
+    python, *options = dbt.command()
+    return {
+        "dbt": DbtCommand(project_dir=project, profiles_dir=project, dbt_executable=python, global_config_flags=options)
+    }
 
 
 class Translator(DagsterDbtTranslator):

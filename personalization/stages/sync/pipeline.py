@@ -7,7 +7,9 @@ same load: so rows and the memory of having read them can't part. See docs/decis
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,9 +53,8 @@ def open_pipeline(workspace: Workspace) -> Pipeline:
     import dlt
 
     os.environ.update(_SETTINGS)
-    workspace.state.mkdir(parents=True, exist_ok=True)
-    if workspace.landing.is_dir() and not any(workspace.landing.iterdir()):
-        workspace.landing.rmdir()  # dlt, killed right after making it, could not begin again with it
+    with explained(workspace):
+        _prepare_landing(workspace)
     pipeline = dlt.pipeline(
         SCHEMA,
         pipelines_dir=str(workspace.dlt),
@@ -67,6 +68,26 @@ def open_pipeline(workspace: Workspace) -> Pipeline:
             load(pipeline)
         pipeline.sync_destination()
     return pipeline
+
+
+def _prepare_landing(workspace: Workspace) -> None:
+    """Mark the landing zone as one. Where the mark is missing it is new or was emptied: then nothing was ever loaded.
+
+    dlt would do this itself, but can't begin in a folder that exists, such as a mounted volume, or that it made right
+    before it was killed.
+    """
+    from dlt.destinations.impl.filesystem.filesystem import CURRENT_VERSION, INIT_FILE_NAME
+
+    mark = workspace.landing / INIT_FILE_NAME
+    if mark.exists():
+        return
+    shutil.rmtree(workspace.dlt / SCHEMA, ignore_errors=True)
+    workspace.landing.mkdir(parents=True, exist_ok=True)
+    temporary = mark.with_suffix(".tmp")
+    temporary.write_text(
+        json.dumps({"initial_version": CURRENT_VERSION, "current_version": CURRENT_VERSION}), encoding="utf-8"
+    )
+    temporary.replace(mark)
 
 
 def load(pipeline: Pipeline) -> None:

@@ -115,7 +115,8 @@ class CsvAdapter:
         return [Outcome(row_id, state) for row_id in batch.ids]
 
     def _folder_of(self, batch: Batch) -> Path:
-        return self._folder / f"{batch.as_of}_run-{batch.run:06d}_{batch.number}"
+        """Sorts in the order of writing, also when an earlier day is exported later."""
+        return self._folder / f"run-{batch.run:06d}-{batch.number}_{batch.as_of}"
 
     def _write(self, folder: Path, name: str, batch: Batch) -> dict[str, Any]:
         """Write one file; returns its entry in the manifest."""
