@@ -26,6 +26,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+export_app = typer.Typer(help="Look after destinations.", no_args_is_help=True)
+app.add_typer(export_app, name="export")
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 AsOfOption = Annotated[
     str | None,
@@ -154,6 +157,21 @@ def explain(
         _print_json(explanation.to_dict())
     else:
         out.print(explanation.to_text(), markup=False, soft_wrap=True)
+
+
+@export_app.command("setup")
+def export_setup(
+    destination: Annotated[str, typer.Argument(help="A destination of program/destinations.yaml.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Make what a destination lacks, such as custom fields, and let the next run send all contacts again."""
+    from personalization.stages.export.exporter import setup_destination
+
+    made = setup_destination(_runtime(), destination)
+    if as_json:
+        _print_json({"destination": destination, "made": made})
+        return
+    out.print(f"{destination}: {', '.join(made) if made else 'nothing was missing'}")
 
 
 @app.command()

@@ -51,7 +51,7 @@ class Scoring(Model):
     """Purchase propensity: the chance of a purchase within `horizon_days` after `as_of`."""
 
     horizon_days: int = Field(default=28, gt=0)
-    training_cutoffs: int = Field(default=6, ge=2)
+    training_cutoffs: int = Field(default=6, ge=3)
     retrain_after_days: int = Field(default=7, gt=0)
     bands: dict[Name, Share] = {"low": 0.0, "medium": 0.5, "high": 0.8}
 

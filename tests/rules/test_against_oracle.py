@@ -15,8 +15,8 @@ from tests.rules import strategies as s
 from tests.rules.oracle import Customer, Oracle
 
 TABLES = {"profile": "profile", "customer_day": "customer_day"}
-SLOW = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+PROPERTY = settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -28,7 +28,7 @@ def outcomes(session: Session, rules: dict[str, Rule], **options) -> dict[str, d
     return found
 
 
-@SLOW
+@settings(PROPERTY, max_examples=150)
 @given(rules=s.segments(), values=st.lists(s.numbers(), max_size=2), people=s.customers())
 def test_sql_and_oracle_agree(
     session: Session, rules: dict[str, Rule], values: list[t.Scalar], people: list[Customer]
@@ -46,7 +46,7 @@ def test_sql_and_oracle_agree(
             assert row[name] == expected or (row[name] is not None and math.isclose(row[name], expected))
 
 
-@SLOW
+@PROPERTY
 @given(rules=s.segments(), people=s.customers())
 def test_a_written_rule_reads_back_equal_and_explains_itself(
     session: Session, rules: dict[str, Rule], people: list[Customer]
@@ -64,7 +64,7 @@ def test_a_written_rule_reads_back_equal_and_explains_itself(
         assert (trace.holds, trace.outcome is not None) == oracle.rule(rule), str(trace)
 
 
-@SLOW
+@PROPERTY
 @given(a=s.conditions(), b=s.conditions(), people=s.customers())
 def test_laws_of_logic(session: Session, a: t.Condition, b: t.Condition, people: list[Customer]) -> None:
     s.fill(session, people)
@@ -83,7 +83,7 @@ def test_laws_of_logic(session: Session, a: t.Condition, b: t.Condition, people:
                 assert row[f"{name} 0{column}"] == row[f"{name} 1{column}"], name
 
 
-@SLOW
+@PROPERTY
 @given(behaviour=s.behaviours(counts_only=True), people=s.customers())
 def test_a_longer_window_never_sees_less(session: Session, behaviour: t.Behaviour, people: list[Customer]) -> None:
     s.fill(session, people)
@@ -96,7 +96,7 @@ def test_a_longer_window_never_sees_less(session: Session, behaviour: t.Behaviou
         assert seen == sorted(seen)
 
 
-@SLOW
+@PROPERTY
 @given(value=s.numbers(), people=s.customers())
 def test_a_value_is_explained_as_computed(session: Session, value: t.Scalar, people: list[Customer]) -> None:
     s.fill(session, people)

@@ -31,8 +31,7 @@ def model_file(runtime: Runtime) -> Path:
 
 
 class TestDeterminism:
-    def test_another_process_writes_the_same_bytes_and_scores(self, shop, tmp_path: Path, new_folder: Path):
-        score(shop, DAY)
+    def test_another_process_writes_the_same_bytes_and_scores(self, scored, tmp_path: Path, new_folder: Path):
         other = copy(new_folder, tmp_path / "other")
         program = (
             "import sys; from personalization.runtime import Runtime; from personalization.workspace import Workspace\n"
@@ -41,16 +40,16 @@ class TestDeterminism:
         )
         environment = os.environ | {"PYTHONHASHSEED": "12345", "OMP_NUM_THREADS": "1"}
         subprocess.run([sys.executable, "-c", program, str(other.workspace.root)], check=True, env=environment)
-        assert model_file(other).read_bytes() == model_file(shop).read_bytes()
-        assert tables(other) == tables(shop)
+        assert model_file(other).read_bytes() == model_file(scored).read_bytes()
+        assert tables(other) == tables(scored)
 
-    def test_the_order_of_rows_in_the_tables_does_not_matter(self, shop, tmp_path: Path, new_folder: Path):
+    def test_the_order_of_rows_in_the_tables_does_not_matter(self, scored, tmp_path: Path, new_folder: Path):
         other = copy(new_folder, tmp_path / "other")
         for table in ("customer_features", "customer_labels"):
             change(
                 other, f"create or replace table features.{table} as from features.{table} order by md5(customer_token)"
             )
-        assert train_if_due(other, DAY).version == train_if_due(shop, DAY).version
+        assert train_if_due(other, DAY).version == train_if_due(scored, DAY).version
 
     def test_training_again_on_the_same_data_is_the_same_model(self, scored):
         first, second = train_if_due(scored, DAY), train_if_due(scored, DAY, force=True)

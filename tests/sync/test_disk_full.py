@@ -61,7 +61,7 @@ def small_landing(shop: Shop) -> Iterator[Path]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small volume; the quota test runs everywhere")
 def test_a_full_volume(shop: Shop, small_landing: Path) -> None:
-    """The load was extracted already: it waits, and is finished when there is room, without reading the source again."""
+    """The load was extracted already: it waits, and is finished when there is room; the source is not read again."""
     prepare(shop)
     with pytest.raises(SourceError) as caught:
         shop.sync()

@@ -13,6 +13,7 @@ import duckdb
 from sqlalchemy import select
 
 from personalization.program import Program
+from personalization.program.models import ProgramFile
 from personalization.stages.sync.dates import instant_sql
 from personalization.stages.sync.entities import CONSENT_ACTIONS, ENTITIES
 from personalization.stages.sync.landing import landed_files, load_of
@@ -64,7 +65,7 @@ def _events(program: Program, table: SyncTable, files: list[Path]) -> Iterator[C
     with duckdb.connect() as engine:
         engine.execute("set timezone = 'UTC'")
         rows = engine.execute(
-            _query(engine, files, program.settings.timezone),
+            _query(engine, files, program.settings),
             {
                 "files": [str(path) for path in files],
                 "purposes": list(program.purposes),
@@ -90,7 +91,7 @@ def _events(program: Program, table: SyncTable, files: list[Path]) -> Iterator[C
                 )
 
 
-def _query(engine: duckdb.DuckDBPyConnection, files: list[Path], timezone: str) -> str:
+def _query(engine: duckdb.DuckDBPyConnection, files: list[Path], settings: ProgramFile) -> str:
     """Events with a known purpose and action, an identifier and a readable moment, from the landing files."""
     types = dict(
         engine.execute(
@@ -103,7 +104,8 @@ def _query(engine: duckdb.DuckDBPyConnection, files: list[Path], timezone: str) 
         for name in ENTITIES["consent_events"].landed_columns
     }
     moment = "effective_at" if types.get("effective_at", "").startswith("TIMESTAMP") else None
-    instant = "effective_at::timestamp" if moment else instant_sql(columns["effective_at"], timezone)
+    written = instant_sql(columns["effective_at"], settings.timezone, settings.slash_dates)
+    instant = "effective_at::timestamp" if moment else written
     return f"""
         select event_id, subject, purpose, action, instant, method, notice_version
         from (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from personalization.warehouse.date_formats import date_formats
+from personalization.warehouse.date_formats import SlashDates, date_formats
 
 
 def zoned_sql(text: str) -> str:
@@ -14,12 +14,12 @@ def zoned_sql(text: str) -> str:
     return f"timezone('UTC', try_strptime(regexp_replace(trim({text}), '([0-9])Z$', '\\1+00:00'), {formats!r}))"
 
 
-def local_sql(text: str) -> str:
+def local_sql(text: str, slash_dates: SlashDates | None = None) -> str:
     """A TIMESTAMP as written from text that names no zone; NULL from other text."""
-    formats = [format_ for format_ in date_formats() if "%z" not in format_]
+    formats = [format_ for format_ in date_formats(slash_dates) if "%z" not in format_]
     return f"try_strptime(trim({text}), {formats!r})"
 
 
-def instant_sql(text: str, timezone: str) -> str:
+def instant_sql(text: str, timezone: str, slash_dates: SlashDates | None = None) -> str:
     """A TIMESTAMP in UTC from text; where it names no zone it is local time of `timezone` (an IANA name, checked)."""
-    return f"coalesce({zoned_sql(text)}, timezone('UTC', timezone('{timezone}', {local_sql(text)})))"
+    return f"coalesce({zoned_sql(text)}, timezone('UTC', timezone('{timezone}', {local_sql(text, slash_dates)})))"

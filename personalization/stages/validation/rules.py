@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import ibis
 import ibis.expr.types as ir
@@ -20,6 +21,7 @@ from personalization.stages.sync.entities import (
 )
 from personalization.stages.validation.dates import EARLIEST, LATEST, as_time
 from personalization.stages.validation.words import EMAIL_EVENT_WORDS
+from personalization.warehouse.date_formats import date_formats
 
 MONEY = "decimal(18, 4)"
 """What the warehouse keeps amounts and quantities as."""
@@ -80,7 +82,8 @@ _NOT_NEGATIVE = {"quantity", "amount", "discount", "coupon_discount", "price"}
 def rules_for(entity: str, program: Program) -> list[Rule]:
     """All rules of an entity, in the order in which reasons are given."""
     described = ENTITIES[entity]
-    rules = [rule for column in described.columns for rule in _column_rules(described, column)]
+    formats = date_formats(program.settings.slash_dates)
+    rules = [rule for column in described.columns for rule in _column_rules(described, column, formats)]
     rules.extend(_one_of(described))
     if entity == "email_events":
         rules.append(_words("event", EMAIL_EVENT_WORDS, "no kind of e-mail event"))
@@ -107,7 +110,7 @@ def readable() -> Rule:
     return Rule("readable", REJECTED, "not readable", lambda table: table[REJECTED].isnull())
 
 
-def _column_rules(entity: Entity, column: Column) -> Iterable[Rule]:
+def _column_rules(entity: Entity, column: Column, formats: Sequence[str]) -> Iterable[Rule]:
     if not column.landed:
         return
     name = column.landed[0]
@@ -121,12 +124,13 @@ def _column_rules(entity: Entity, column: Column) -> Iterable[Rule]:
         if name in _NOT_NEGATIVE:
             yield Rule(f"{name}_not_negative", name, "negative", lambda table: _not_negative(table[name]), rejects)
     if column.type in (ColumnType.TIMESTAMP, ColumnType.DATE):
-        yield Rule(f"{name}_is_date", name, "not a date", lambda table: _unless_missing(table, name, _is_date), rejects)
+        is_date = partial(_is_date, formats=formats)
+        yield Rule(f"{name}_is_date", name, "not a date", lambda table: _unless_missing(table, name, is_date), rejects)
         yield Rule(
             f"{name}_plausible",
             name,
             f"not between {EARLIEST.year} and {LATEST.year}",
-            lambda table: _plausible(table[name]),
+            lambda table: _plausible(table[name], formats),
             rejects,
         )
 
@@ -163,17 +167,19 @@ def _as_money(value: ir.Value) -> ir.DecimalValue:
 
 
 def _is_number(value: ir.Value) -> ir.BooleanValue:
-    return _as_money(value).notnull()
+    number = _as_money(value).notnull()
+    # asked for itself: DuckDB judges a cast by the file's smallest and largest values, which leave NaN out
+    return number & ~value.isnan() if value.type().is_floating() else number
 
 
 def _not_negative(value: ir.Value) -> ir.BooleanValue:
     return (_as_money(value) >= 0).fill_null(True)
 
 
-def _is_date(value: ir.Value) -> ir.BooleanValue:
-    return ibis.literal(True) if value.type().is_date() else as_time(value).notnull()
+def _is_date(value: ir.Value, formats: Sequence[str]) -> ir.BooleanValue:
+    return ibis.literal(True) if value.type().is_date() else as_time(value, formats).notnull()
 
 
-def _plausible(value: ir.Value) -> ir.BooleanValue:
-    time = value.cast("timestamp") if value.type().is_date() else as_time(value)
+def _plausible(value: ir.Value, formats: Sequence[str]) -> ir.BooleanValue:
+    time = value.cast("timestamp") if value.type().is_date() else as_time(value, formats)
     return time.between(EARLIEST, LATEST).fill_null(True)

@@ -98,8 +98,8 @@ class MailchimpAdapter:
             if tag in known_fields and tag not in existing:
                 raise DestinationError(
                     f"the merge field {tag} was deleted at Mailchimp, and with it the values of all contacts",
-                    hint=f"take it out of destinations.yaml, or let `setup_destination` make it and '{self._name}' "
-                    "send all contacts again",
+                    hint=f"take it out of destinations.yaml, or run `personalization export setup {self._name}`: "
+                    "it makes the field again and lets the next run send all contacts",
                 )
         missing = {tag: kind for tag, kind in wanted.items() if tag not in existing}
         for tag, kind in missing.items():
