@@ -230,25 +230,13 @@ def sandbox(
 def main() -> None:
     """Entry point: expected errors become a message and an exit code, never a traceback."""
     try:
-        app(standalone_mode=False)
+        app()
     except PersonalizationError as error:
         if "--json" in sys.argv:
             _print_json({"ok": False, "error": str(error), "kind": type(error).__name__})
         err.print("[red bold]error:[/red bold]", end=" ")
-        err.print(str(error), markup=False)
+        err.print(str(error), markup=False, soft_wrap=True)
         raise SystemExit(error.exit_code) from None
-    except typer.Abort:
-        raise SystemExit(130) from None
-    except KeyboardInterrupt:
-        err.print("stopped; run again to go on")
-        raise SystemExit(130) from None
-    except Exception as error:
-        import click
-
-        if isinstance(error, click.ClickException):
-            error.show()
-            raise SystemExit(error.exit_code) from None
-        raise
 
 
 def _runtime() -> Runtime:

@@ -18,7 +18,7 @@ from personalization.ledger import Keyring, Ledger
 from personalization.program import Program, load_program
 from personalization.stages.sync.landing import landed_files
 from personalization.stages.sync.load import SyncResult, sync
-from personalization.stages.validation.split import Books
+from personalization.stages.validation.split import Books, split_entity
 from personalization.stages.validation.validate import validate_landed
 from personalization.warehouse import Warehouse
 from personalization.workspace import Workspace
@@ -109,8 +109,14 @@ class Shop:
         return dict(duckdb.execute(query, [files]).fetchall())
 
     def validate(self) -> dict[str, Books]:
+        """Everything, as a run does it."""
         with self.warehouse.connect() as session:
             return {books.entity: books for books in validate_landed(self.program, self.workspace, session)}
+
+    def split(self, entity: str) -> Books:
+        """Only one entity."""
+        with self.warehouse.connect() as session:
+            return split_entity(entity, self.program, self.workspace.landing, session)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with self.warehouse.connect() as session:

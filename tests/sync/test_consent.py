@@ -64,7 +64,7 @@ def test_invalid_events_stay_out_and_are_explained_in_quarantine(shop: Shop) -> 
     )
     assert shop.sync().consent_events == 1
     assert list(granted(shop)) == [shop.keys.token("email", "ann@example.com")]
-    shop.validate()
+    shop.split("consent_events")
     assert shop.query("select event_id, reasons from quarantine.consent_events order by event_id") == [
         ("1", ["purpose: not a purpose of consent.yaml (email.marketing) ('email.markting')"]),
         ("2", ["action: not one of grant, withdraw, object, expire ('maybe')"]),
@@ -91,7 +91,7 @@ def test_two_systems_may_number_their_events_alike(shop: Shop) -> None:
     shop.use_files(**tables)
     assert shop.sync().consent_events == 2
     assert granted(shop) == {shop.keys.token("customer", "c1"): "withdrawn"}
-    assert shop.validate()["consent_events"].valid == 2
+    assert shop.split("consent_events").valid == 2
 
 
 def test_what_was_loaded_but_not_appended_is_appended_by_the_next_run(shop: Shop) -> None:

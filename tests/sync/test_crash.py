@@ -50,8 +50,7 @@ def assert_complete(shop: Shop) -> None:
     """Everything is there once; the landing zone holds no row twice (cursor) and no consent event is missing."""
     assert sorted(int(row[0]) for row in shop.landing("order_lines__first_orders", "order_id")) == list(range(20))
     assert len(shop.landing("customers__second_customers", newest_only=True)) == 20
-    books = shop.validate()
-    assert {name: books[name].valid for name in ("order_lines", "customers", "consent_events")} == {
+    assert {name: shop.split(name).valid for name in ("order_lines", "customers", "consent_events")} == {
         "order_lines": 20,
         "customers": 20,
         "consent_events": 20,
@@ -68,13 +67,11 @@ def changes_of_a_run(shop: Shop, tmp_path: Path) -> int:
     return int(line.removeprefix("changes "))
 
 
-def test_killed_again_and_again_each_time_further_on(shop: Shop, tmp_path: Path) -> None:
+def test_killed_again_and_again_each_time_further_on(shop: Shop) -> None:
     prepare(shop)
     shop.sync()
     grow(shop)
-    changes = changes_of_a_run(shop, tmp_path)
-    assert changes > 50
-    ended = run_killed(shop, *range(3, changes, changes // 7))
+    ended = run_killed(shop, 3, 40, 60, 70, 110)
     assert ended.count("killed") >= 4  # what an earlier process finished is not done again, so the last may get through
     shop.sync()
     assert_complete(shop)
@@ -96,6 +93,6 @@ def test_killed_once_at_every_change(shop: Shop, tmp_path: Path) -> None:
 def test_a_first_run_that_was_killed(shop: Shop) -> None:
     prepare(shop)
     grow(shop)
-    assert set(run_killed(shop, 1, 2, 5, 12, 30, 60)) == {"killed"}
+    assert set(run_killed(shop, 1, 30, 60)) == {"killed"}
     shop.sync()
     assert_complete(shop)

@@ -169,3 +169,20 @@ def test_days_are_dates(shop: Shop, database: sa.Connection) -> None:
     use(shop, database, columns={**ORDERS, "ordered_at": "day"}, cursor="order")
     shop.sync()
     assert shop.landing(TABLE, "ordered_at")[0] == (date(2017, 1, 2),)
+
+
+def test_a_value_that_contradicts_its_column_s_type_is_not_shown(shop: Shop) -> None:
+    """SQLite keeps any value in any column."""
+    engine = sa.create_engine(f"sqlite:///{shop.root / 'shop.sqlite'}")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            'create table orders ("order" int, product text, customer int, quantity int, amount numeric, ordered text)'
+        )
+        connection.exec_driver_sql("insert into orders values (1, 'p', 'ann@example.com', 1, 1, '2017-01-01')")
+    engine.dispose()
+    table = {"entity": "order_lines", "table": "orders", "columns": ORDERS, "write": "replace"}
+    url = f"sqlite:///{shop.root / 'shop.sqlite'}"
+    shop.write_program({"db": {"kind": "database", "connection": url, "tables": {"orders": table}}})
+    text = fails(shop)
+    assert "orders: column 'customer' has a value that is no int64" in text
+    assert "ann@example.com" not in text

@@ -148,7 +148,7 @@ def test_a_new_mapping_reads_the_file_again(shop: Shop) -> None:
     shop.use_files(orders=orders("orders.csv", cursor="ordered") | {"columns": {**ORDERS, "store_id": "shop"}})
     shop.sync()
     assert shop.landing(TABLE, "store_id") == [(None,), ("s1",)]
-    assert shop.validate()["order_lines"].superseded == 1
+    assert shop.split("order_lines").superseded == 1
     assert shop.query("select store_id from landed.order_lines") == [("s1",)]
 
 
@@ -211,4 +211,4 @@ def test_no_rows_at_all_are_no_error(shop: Shop) -> None:
     shop.use_files(orders=orders("orders.csv"))
     assert shop.sync().rows == 0
     assert shop.sync().tables[0].unchanged
-    assert shop.validate()["order_lines"].landed == 0
+    assert shop.split("order_lines").landed == 0

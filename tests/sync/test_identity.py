@@ -21,7 +21,8 @@ def use(shop: Shop, *lines: str) -> None:
 
 def identity(shop: Shop) -> dict[str, tuple[str, str | None]]:
     """Person and link of every identifier token."""
-    shop.validate()
+    for table in shop.program.sources["files"].tables.values():
+        shop.split(table.entity)
     with shop.warehouse.connect() as session:
         write_identity(session, shop.workspace.history)
         rows = session.rows("select identifier_token, customer_token, linked_by from landed.identity")

@@ -88,13 +88,9 @@ def _fetch(connection: sa.Connection, table: SyncTable, found: sa.Table, cursor:
     result = connection.execution_options(stream_results=True, yield_per=BATCH_ROWS).execute(query)
     row = 1
     for rows in result.partitions():
-        values = list(zip(*rows, strict=True))
-        try:
-            arrays = [_to_arrow(each, field.type) for each, field in zip(values, fields, strict=True)]
-        except (pa.ArrowException, OverflowError) as error:
-            raise SourceError(f"{table.spec.table}: {error}", at=table.position("table")) from error
+        columns = zip(fields, zip(*rows, strict=True), strict=True)
         yield Batch(
-            pa.Table.from_arrays(arrays, schema=pa.schema(fields)),
+            pa.table({field.name: _column(table, field, values) for field, values in columns}),
             pa.array(np.arange(row, row + len(rows)), pa.int64()),
             str(table.spec.table),
         )
@@ -146,6 +142,18 @@ def arrow_type(kind: Any) -> pa.DataType | None:
     if isinstance(kind, sa.String | sa.Uuid | sa.Enum):
         return pa.string()
     return None
+
+
+def _column(table: SyncTable, field: pa.Field, values: tuple[Any, ...]) -> pa.Array:
+    try:
+        return _to_arrow(values, field.type)
+    except (pa.ArrowException, OverflowError, ValueError):
+        # without the value, which may be an identifier
+        raise SourceError(
+            f"{table.spec.table}: column '{field.name}' has a value that is no {field.type}",
+            at=table.position_of(field.name),
+            hint="the column's declared type says otherwise; cast it in a view",
+        ) from None
 
 
 def _to_arrow(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:

@@ -64,6 +64,7 @@ def open_pipeline(workspace: Workspace) -> Pipeline:
         dataset_name=workspace.landing.name,
     )
     with explained(workspace):
+        _clear_away_half_done(pipeline)
         if pipeline.has_pending_data:
             load(pipeline)
         pipeline.sync_destination()
@@ -88,6 +89,24 @@ def _prepare_landing(workspace: Workspace) -> None:
         json.dumps({"initial_version": CURRENT_VERSION, "current_version": CURRENT_VERSION}), encoding="utf-8"
     )
     temporary.replace(mark)
+
+
+def _clear_away_half_done(pipeline: Pipeline) -> None:
+    """Remove what a killed process left that dlt itself would stumble over or keep for ever.
+
+    dlt moves a normalised package to its new place and then deletes the one it came from. Killed in between, it has
+    both, and could not normalise it again. Packages that were still being extracted are never looked at again.
+    """
+    storage = pipeline._get_normalize_storage()
+    if not storage.is_storage_ready():
+        return  # nothing was ever extracted
+    normalised = set(pipeline.list_normalized_load_packages())
+    for load_id in pipeline.list_extracted_load_packages():
+        if load_id in normalised:
+            storage.extracted_packages.delete_package(load_id)
+    for folder in storage.storage.list_folder_dirs(".", to_root=False):
+        if folder != storage.EXTRACTED_FOLDER:
+            storage.storage.delete_folder(folder, recursively=True)
 
 
 def load(pipeline: Pipeline) -> None:
@@ -175,8 +194,8 @@ def _retyped(error: object, tables: list[SyncTable]) -> SourceError:
     return SourceError(
         f"{label}: column '{source_column}' ({column}) was {expected} so far and is now {found}",
         at=table.position("columns", column) if table else None,
-        hint="change it back at the source; to accept the new type, delete landing and dlt in the state folder: "
-        "the next run then loads everything that the sources still have",
+        hint="change it back at the source; to accept the new type, give the table another name in sources.yaml: "
+        "then it is loaded anew",
     )
 
 

@@ -20,6 +20,7 @@ from personalization.warehouse import Session
 
 if TYPE_CHECKING:
     import pandera.ibis as pa
+    from pandera.errors import SchemaError
 
 MAX_EXAMPLES = 20
 
@@ -42,14 +43,9 @@ class TableSchema:
     key: tuple[str, ...]
     expectations: tuple[Expectation, ...]
 
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """The columns by which a failing row is told apart: its key, or all columns where there is none."""
-        return self.key or self.columns
-
     def failing(self, rows: ir.Table, expectation: Expectation) -> ir.Table:
         """The rows an expectation does not hold for, by their key."""
-        return rows.filter(~expectation.holds(rows).fill_null(False)).select(*self.shown)
+        return rows.filter(~expectation.holds(rows).fill_null(False)).select(*self.key)
 
     def repeated(self, rows: ir.Table) -> ir.Table:
         """Keys that occur more than once."""
@@ -95,6 +91,9 @@ def check_table(schema: TableSchema, session: Session) -> list[Failure]:
     from pandera.errors import SchemaErrors
 
     rows = session.ibis.table(schema.table.split(".")[1], database=schema.table.split(".")[0])
+    missing = [name for name in schema.columns if name not in rows.columns]
+    if missing:  # no other check makes sense then
+        return [Failure("columns", f"{schema.table} has no column {', '.join(missing)}", 0, [])]
     try:
         schema.to_pandera().validate(rows, lazy=True)
     except SchemaErrors as errors:
@@ -116,17 +115,13 @@ def landed_schema(entity: str, program: Program) -> TableSchema:
     )
 
 
-def _explain(schema: TableSchema, rows: ir.Table, error: Any, session: Session) -> Failure:
-    check = getattr(error.check, "name", None) or str(error.check)
-    message = getattr(error.check, "error", None) or str(error)
+def _explain(schema: TableSchema, rows: ir.Table, error: SchemaError, session: Session) -> Failure:
+    check, message = error.check.name, error.check.error
     if check == UNIQUE:
         failing = schema.repeated(rows)
     else:
-        expectation = next((each for each in schema.expectations if each.name == check), None)
-        if expectation is None:  # a column is missing: there are no rows to show
-            return Failure(check, message.splitlines()[0], 0, [])
-        failing = schema.failing(rows, expectation)
-    shown = failing.order_by(*schema.shown).limit(MAX_EXAMPLES)
+        failing = schema.failing(rows, next(each for each in schema.expectations if each.name == check))
+    shown = failing.order_by(*schema.key).limit(MAX_EXAMPLES)
     return Failure(
         check,
         message,
