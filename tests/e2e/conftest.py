@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,19 @@ class Line:
 
     cli: Cli
     sandbox: Any
+    state: Path
     first: dict[str, Any]
     tables: dict[str, str]
+
+    @contextmanager
+    def copy(self, folder: Path) -> Iterator[Cli]:
+        """The same workspace on a platform of its own with the same contacts, for tests that change something."""
+        root = Path(shutil.copytree(self.cli.root, folder / "shop"))
+        state = folder / "mailchimp.sqlite"
+        with closing(sqlite3.connect(self.state)) as original, closing(sqlite3.connect(state)) as copied:
+            original.backup(copied)
+        with run_sandbox("mailchimp", api_key=API_KEY, list_id="demo000001", state=state) as sandbox:
+            yield Cli(root, sandbox.base_url)
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +62,9 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def line(blank: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     root = Path(shutil.copytree(blank, tmp_path_factory.mktemp("line") / "shop"))
-    with run_sandbox("mailchimp", api_key=API_KEY, list_id="demo000001") as sandbox:
+    state = tmp_path_factory.mktemp("platform") / "mailchimp.sqlite"
+    with run_sandbox("mailchimp", api_key=API_KEY, list_id="demo000001", state=state) as sandbox:
         cli = Cli(root, sandbox.base_url)
         result = cli.run("run", "--as-of", DAY, "--json")
         assert result.returncode == 0, result.stderr[-4000:]
-        yield Line(cli, sandbox, json.loads(result.stdout), fingerprints(root))
+        yield Line(cli, sandbox, state, json.loads(result.stdout), fingerprints(root))

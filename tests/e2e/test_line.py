@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from pathlib import Path
 
 import requests
@@ -109,10 +108,8 @@ def test_report_prints_the_last_run(line: Line) -> None:
 
 
 def test_a_later_day_exports_only_what_changed(line: Line, tmp_path: Path) -> None:
-    """Run on a copy, so that the other tests keep looking at the first day."""
-    root = Path(shutil.copytree(line.cli.root, tmp_path / "shop"))
-    cli = type(line.cli)(root, line.cli.mailchimp)
-    result = cli.run("run", "--as-of", "2017-12-04", "--json")
+    with line.copy(tmp_path) as cli:
+        result = cli.run("run", "--as-of", "2017-12-04", "--json")
     assert result.returncode == 0, result.stderr[-4000:]
     for row in json.loads(result.stdout)["export"]:
         first = next(r for r in line.first["export"] if r["destination"] == row["destination"])

@@ -63,7 +63,7 @@ def test_position_of_a_block_scalar_is_its_first_line_of_text(folder: Path) -> N
             "program.yaml",
             "  share: 0.05",
             "  share: 5",
-            ("program.yaml:9:10", "holdout.share", "less than or equal to 1", "5"),
+            ("program.yaml:14:10", "holdout.share", "less than or equal to 1", "5"),
         ),
         ("program.yaml", "America/New_York", "America/New_Yrok", ("program.yaml:3:11", "America/New_Yrok", "IANA")),
         ("program.yaml", "min_gap_days", "min_gap_dais", ("'min_gap_dais'", "did you mean 'min_gap_days'?")),
@@ -110,7 +110,7 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
     edit(folder, "program.yaml", "share: 0.05", "share: 5")
     edit(folder, "segments.yaml", "title: Large baskets", "titel: Large baskets")
     text = error_of(folder)
-    assert "program.yaml:9:10" in text
+    assert "program.yaml:14:10" in text
     assert "'titel'" in text
 
 

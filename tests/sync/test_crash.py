@@ -78,7 +78,7 @@ def test_killed_again_and_again_each_time_further_on(shop: Shop) -> None:
 
 
 @pytest.mark.slow
-def test_killed_once_at_every_change(shop: Shop, tmp_path: Path) -> None:
+def test_killed_once_at_every_third_change(shop: Shop, tmp_path: Path) -> None:
     prepare(shop)
     shop.sync()
     grow(shop)

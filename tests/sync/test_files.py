@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 import fsspec
 import pyarrow as pa
 import pytest
 
+from personalization.stages.sync.pipeline import conform
 from tests.sync.shop import HEADER, ORDERS, Shop, orders
 
 TABLE = "order_lines__files_orders"
@@ -212,3 +213,26 @@ def test_no_rows_at_all_are_no_error(shop: Shop) -> None:
     assert shop.sync().rows == 0
     assert shop.sync().tables[0].unchanged
     assert shop.split("order_lines").landed == 0
+
+
+@pytest.mark.parametrize(
+    ("landed", "found", "becomes"),
+    [
+        (pa.int64(), pa.array([1.0, None]), pa.int64()),
+        (pa.float64(), pa.array([1, None]), pa.float64()),
+        (pa.decimal128(9, 2), pa.array([1.25]), pa.decimal128(9, 2)),
+        (pa.string(), pa.array([17]), pa.string()),
+        (pa.timestamp("us"), pa.array([date(2017, 1, 2)]), pa.timestamp("us")),
+        # these would lose something, so the type stays and the contract stops the load
+        (pa.int64(), pa.array([1.5]), pa.float64()),
+        (pa.int64(), pa.array(["1"]), pa.string()),
+        (pa.int64(), pa.array([datetime.fromisoformat("2017-01-02")]), pa.timestamp("us")),
+        (pa.bool_(), pa.array([2]), pa.int64()),
+        (pa.date32(), pa.array([datetime.fromisoformat("2017-01-02T03:04")]), pa.timestamp("us")),
+    ],
+)
+def test_a_type_is_brought_to_the_landed_one_only_where_nothing_is_lost(
+    landed: pa.DataType, found: pa.Array, becomes: pa.DataType
+) -> None:
+    rows = conform(pa.table({"column": found}), {"column": landed, "other": pa.int64()})
+    assert rows.schema.field("column").type == becomes

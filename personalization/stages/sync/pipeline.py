@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from personalization.errors import PersonalizationError, SourceError
-from personalization.stages.sync.entities import ROW, SOURCE
 from personalization.stages.sync.landing import SCHEMA
 from personalization.stages.sync.tables import SyncTable
 from personalization.workspace import Workspace
@@ -170,15 +169,24 @@ def conform(rows: pa.Table, types: dict[str, pa.DataType]) -> pa.Table:
     """Rows with columns cast to the types in which they landed before, where that loses nothing (1.0 is 1)."""
     for index, field in enumerate(rows.schema):
         landed = types.get(field.name)
-        if landed is None or landed == field.type or field.name in (SOURCE, ROW):
+        if landed is None or landed == field.type or not _same_meaning(field.type, landed):
             continue
         try:
-            cast = rows[field.name].cast(landed)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            continue  # dlt's contract refuses it, with the rest of the table untouched
-        if not pa.types.is_string(field.type):  # text that happens to look like numbers is still text
-            rows = rows.set_column(index, field.name, cast)
+            rows = rows.set_column(index, field.name, rows[field.name].cast(landed))
+        except pa.ArrowInvalid:
+            continue  # dlt's contract refuses it
     return rows
+
+
+def _same_meaning(found: pa.DataType, landed: pa.DataType) -> bool:
+    """Whether a cast keeps what values mean. Text that looks like numbers is still text; a time is no number."""
+    if pa.types.is_timestamp(landed):  # a time cast to a date would lose its hour
+        return pa.types.is_date(found) or pa.types.is_timestamp(found)
+    return pa.types.is_string(landed) or (_is_number(found) and _is_number(landed))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
 def _retyped(error: object, tables: list[SyncTable]) -> SourceError:
