@@ -93,19 +93,29 @@ def _prepare_landing(workspace: Workspace) -> None:
 def _clear_away_half_done(pipeline: Pipeline) -> None:
     """Remove what a killed process left that dlt itself would stumble over or keep for ever.
 
-    dlt moves a normalised package to its new place and then deletes the one it came from. Killed in between, it has
-    both, and could not normalise it again. Packages that were still being extracted are never looked at again.
+    What dlt does in two steps, and this puts right:
+
+    - It moves a normalised package to its new place and then deletes the one it came from. Killed in between, it has
+      both, and can't normalise it again.
+    - It marks a loaded package as completed and then moves it. Killed in between, it can't complete it again. Without
+      the mark it does the last step once more, which changes nothing.
+    - It never looks again at packages that were still being extracted.
     """
-    storage = pipeline._get_normalize_storage()
-    if not storage.is_storage_ready():
-        return  # nothing was ever extracted
+    from dlt.common.storages import PackageStorage
+
+    extracted, loading = pipeline._get_normalize_storage(), pipeline._get_load_storage()
     normalised = set(pipeline.list_normalized_load_packages())
+    for load_id in normalised:
+        if loading.normalized_packages.is_package_completed(load_id):
+            package = loading.normalized_packages.get_package_path(load_id)
+            loading.normalized_packages.storage.delete(f"{package}/{PackageStorage.PACKAGE_COMPLETED_FILE_NAME}")
     for load_id in pipeline.list_extracted_load_packages():
         if load_id in normalised:
-            storage.extracted_packages.delete_package(load_id)
-    for folder in storage.storage.list_folder_dirs(".", to_root=False):
-        if folder != storage.EXTRACTED_FOLDER:
-            storage.storage.delete_folder(folder, recursively=True)
+            extracted.extracted_packages.delete_package(load_id)
+    if extracted.is_storage_ready():
+        for folder in extracted.storage.list_folder_dirs(".", to_root=False):
+            if folder != extracted.EXTRACTED_FOLDER:
+                extracted.storage.delete_folder(folder, recursively=True)
 
 
 def load(pipeline: Pipeline) -> None:
