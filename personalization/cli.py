@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 
 from personalization import __version__
+from personalization.commands.common import JsonFlag, current_runtime, err, out, print_json
 from personalization.errors import PersonalizationError
 
 if TYPE_CHECKING:
@@ -29,14 +29,10 @@ app = typer.Typer(
 export_app = typer.Typer(help="Look after destinations.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 AsOfOption = Annotated[
     str | None,
     typer.Option("--as-of", metavar="YYYY-MM-DD", help="The day to run for; today in the program's time zone."),
 ]
-
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -65,7 +61,7 @@ def init(
 
     made = scaffold(folder)
     if as_json:
-        _print_json({"folder": str(made.folder), "files": made.files, "keys": str(made.keys)})
+        print_json({"folder": str(made.folder), "files": made.files, "keys": str(made.keys)})
         return
     out.print(f"Made a program in [bold]{made.folder}/program[/bold] and keys in {made.keys} (mode 0600).")
     out.print("Back the keys up apart from the data: without them no address can be read again.\n")
@@ -77,14 +73,14 @@ def check(as_json: JsonFlag = False) -> None:
     """Check that the program compiles: files, names, rules. Needs no data. Exit code 2 when it does not."""
     from personalization.check import require_sound
 
-    program = _runtime().program
+    program = current_runtime().program
     require_sound(program)
     counts = {
         name: len(getattr(program, name))
         for name in ("sources", "purposes", "segments", "blocks", "offers", "campaigns", "experiments", "destinations")
     }
     if as_json:
-        _print_json({"ok": True, "program": program.settings.name, "hash": program.hash, **counts})
+        print_json({"ok": True, "program": program.settings.name, "hash": program.hash, **counts})
         return
     listing = ", ".join(f"{count} {name}" for name, count in counts.items())
     out.print(f"[green]The program compiles:[/green] {program.settings.name}: {listing}.")
@@ -105,7 +101,7 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Run every stage from the sources to the report. Safe to repeat, also after a crash."""
-    runtime = _runtime()
+    runtime = current_runtime()
     day = _day(runtime, as_of)
     _run(runtime, day, selection=select, train=train, override_guard=override_guard)
     _print_summary(runtime, day, as_json)
@@ -117,7 +113,7 @@ def plan(as_of: AsOfOption = None, as_json: JsonFlag = False) -> None:
     from personalization.plan import plan_in_copy
     from personalization.stages.monitoring.console import plan_renderables
 
-    runtime = _runtime()
+    runtime = current_runtime()
     day = _day(runtime, as_of)
     from personalization.check import require_sound
 
@@ -126,7 +122,7 @@ def plan(as_of: AsOfOption = None, as_json: JsonFlag = False) -> None:
     with _Progress("planning") as progress:
         result = plan_in_copy(runtime, day, on_progress=progress.step)
     if as_json:
-        _print_json(result.to_dict())
+        print_json(result.to_dict())
         return
     for renderable in plan_renderables(result):
         out.print(renderable)
@@ -135,7 +131,7 @@ def plan(as_of: AsOfOption = None, as_json: JsonFlag = False) -> None:
 @app.command()
 def report(as_of: AsOfOption = None, as_json: JsonFlag = False) -> None:
     """Print what the last run of a day did, and where its report is."""
-    runtime = _runtime()
+    runtime = current_runtime()
     _print_summary(runtime, _day(runtime, as_of, latest=True), as_json)
 
 
@@ -151,10 +147,10 @@ def explain(
     """Say in words why a customer was or was not chosen for a campaign: facts, score, segments, gates, content."""
     from personalization.stages.decisions.explain import explain_decision
 
-    runtime = _runtime()
+    runtime = current_runtime()
     explanation = explain_decision(runtime, customer, campaign, _day(runtime, as_of, latest=True))
     if as_json:
-        _print_json(explanation.to_dict())
+        print_json(explanation.to_dict())
     else:
         out.print(explanation.to_text(), markup=False, soft_wrap=True)
 
@@ -167,9 +163,9 @@ def export_setup(
     """Make what a destination lacks, such as custom fields, and let the next run send all contacts again."""
     from personalization.stages.export.exporter import setup_destination
 
-    made = setup_destination(_runtime(), destination)
+    made = setup_destination(current_runtime(), destination)
     if as_json:
-        _print_json({"destination": destination, "made": made})
+        print_json({"destination": destination, "made": made})
         return
     out.print(f"{destination}: {', '.join(made) if made else 'nothing was missing'}")
 
@@ -179,7 +175,7 @@ def demo(as_json: JsonFlag = False) -> None:
     """Run the whole line on a real grocer's year of data, with a local stand-in for Mailchimp."""
     from personalization.demo import DEMO_DAY, demo_environment
 
-    runtime = _runtime()
+    runtime = current_runtime()
     day = runtime.as_of(DEMO_DAY)
     with demo_environment(runtime) as notes:
         if not as_json:
@@ -196,7 +192,7 @@ def dev(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) ->
     from personalization.jobs import prepare_dagster_home
     from personalization.workspace import ROOT_VARIABLE
 
-    runtime = _runtime()
+    runtime = current_runtime()
     _ = runtime.program  # a broken program is told here in its own words, not as a failed code location
     os.environ[ROOT_VARIABLE] = str(runtime.workspace.root)
     os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(runtime))
@@ -233,16 +229,10 @@ def main() -> None:
         app()
     except PersonalizationError as error:
         if "--json" in sys.argv:
-            _print_json({"ok": False, "error": str(error), "kind": type(error).__name__})
+            print_json({"ok": False, "error": str(error), "kind": type(error).__name__})
         err.print("[red bold]error:[/red bold]", end=" ")
         err.print(str(error), markup=False, soft_wrap=True)
         raise SystemExit(error.exit_code) from None
-
-
-def _runtime() -> Runtime:
-    from personalization.runtime import Runtime
-
-    return Runtime.from_environment()
 
 
 def _day(runtime: Runtime, text: str | None, *, latest: bool = False) -> AsOf:
@@ -284,14 +274,10 @@ def _print_summary(runtime: Runtime, day: AsOf, as_json: bool) -> None:
 
     summary = run_summary(runtime, day)
     if as_json:
-        _print_json(summary.to_dict())
+        print_json(summary.to_dict())
         return
     for renderable in summary_renderables(summary):
         out.print(renderable)
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, default=str, ensure_ascii=False) + "\n")
 
 
 class _Progress:

@@ -43,7 +43,7 @@ class Program:
 
     root: Path
     settings: m.ProgramFile
-    sources: dict[str, m.FilesSource | m.DatabaseSource | m.RestSource]
+    sources: dict[str, m.FilesSource | m.DatabaseSource | m.RestSource | m.WebhookSource]
     purposes: dict[str, m.Purpose]
     segments: dict[str, m.Segment] = field(default_factory=dict)
     blocks: dict[str, m.Block] = field(default_factory=dict)

@@ -56,6 +56,14 @@ class Scoring(Model):
     bands: dict[Name, Share] = {"low": 0.0, "medium": 0.5, "high": 0.8}
 
 
+class Serve(Model):
+    """The web server of `personalization serve`, as the outside world reaches it."""
+
+    public_url: str | None = Field(
+        default=None, description="e.g. https://mail.example.com: in links of e-mails, and in what some senders sign"
+    )
+
+
 class ProgramFile(Model):
     name: str
     timezone: str = "UTC"
@@ -69,6 +77,7 @@ class ProgramFile(Model):
     holdout: Holdout = Holdout()
     fatigue: Fatigue = Fatigue()
     scoring: Scoring = Scoring()
+    serve: Serve = Serve()
     min_completeness: Share = Field(
         default=0.0, description="share of decision fields that must be known before a customer is mailed"
     )
@@ -131,7 +140,49 @@ class RestSource(Model):
     tables: dict[Name, SourceTable]
 
 
-Source = Annotated[FilesSource | DatabaseSource | RestSource, Field(discriminator="kind")]
+class WebhookTable(Model):
+    """Which events of a sender become rows of an entity, and how. Paths are dotted, as in `data.customer.id`."""
+
+    entity: Entity
+    when: dict[str, str | list[str]] = Field(default={}, description="path: the value or values it must have")
+    records: str | None = Field(default=None, description="path of a list: one row an element, e.g. `data.lines`")
+    columns: dict[str, str] = Field(description="canonical column: path in the event, or in the element after `.`")
+    constants: dict[str, str | int | float | bool] = {}
+
+
+Sender = Literal[
+    "standard",
+    "mailchimp",
+    "hubspot",
+    "salesforce",
+    "activecampaign",
+    "klaviyo",
+    "customerio",
+    "shopify",
+    "stripe",
+    "segment",
+]
+
+
+class WebhookSource(Model):
+    """Events that come to `POST /webhooks/<name of the source>`, signed as the sender signs them."""
+
+    kind: Literal["webhook"]
+    sender: Sender
+    secrets: list[str] = Field(
+        default=[],
+        description="signing secrets, each as ${env:NAME}; two while they are being changed",
+    )
+    url_secret: str | None = Field(
+        default=None, description="for senders that sign nothing: a secret in the address, as ${env:NAME}"
+    )
+    purposes: list[str] = Field(
+        default=[], description="what an opt-out at this sender withdraws; none given: every e-mail purpose by consent"
+    )
+    tables: dict[Name, WebhookTable] = {}
+
+
+Source = Annotated[FilesSource | DatabaseSource | RestSource | WebhookSource, Field(discriminator="kind")]
 
 
 class SourcesFile(Model):

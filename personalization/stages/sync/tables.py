@@ -11,7 +11,7 @@ from pathlib import Path
 
 from personalization.errors import Position, ProgramError, SourceError, did_you_mean, nearest
 from personalization.program import Program
-from personalization.program.models import DatabaseSource, FilesSource, RestSource, SourceTable
+from personalization.program.models import DatabaseSource, FilesSource, RestSource, SourceTable, WebhookSource
 from personalization.stages.sync.entities import ENTITIES, Entity, landing_table
 
 Source = FilesSource | DatabaseSource | RestSource
@@ -34,7 +34,9 @@ class SyncTable:
 
     @property
     def settings(self) -> Source:
-        return self.program.sources[self.source]
+        settings = self.program.sources[self.source]
+        assert not isinstance(settings, WebhookSource), "webhooks are not read: see `mapped_tables`"
+        return settings
 
     @property
     def spec(self) -> SourceTable:
@@ -211,7 +213,10 @@ def file_format(spec: SourceTable) -> str | None:
 
 
 def mapped_tables(program: Program) -> list[SyncTable]:
-    """All source tables, unchecked, in the order they are written."""
+    """All tables that are read from sources, unchecked, in the order they are written. Webhooks are not read."""
     return [
-        SyncTable(program, source, name) for source, settings in program.sources.items() for name in settings.tables
+        SyncTable(program, source, name)
+        for source, settings in program.sources.items()
+        if not isinstance(settings, WebhookSource)
+        for name in settings.tables
     ]

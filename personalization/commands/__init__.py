@@ -1,0 +1,1 @@
+"""The groups of commands of `personalization`, a module each."""

@@ -1,0 +1,8 @@
+"""Consent confirmations, links, topics and frequency choices of people."""
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    pass

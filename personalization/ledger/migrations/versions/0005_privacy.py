@@ -1,0 +1,8 @@
+"""Privacy requests, receipts, audits, key rotations."""
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    pass

@@ -1,0 +1,8 @@
+"""Send ledger and identity corrections."""
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    pass
