@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import subprocess
@@ -19,21 +20,26 @@ from personalization.errors import PersonalizationError
 
 READY = "sandbox ready at "
 _START_SECONDS = 20.0
+PLATFORMS = {
+    "mailchimp": ("MailchimpSandbox", "/3.0"),
+}
+"""By platform, also the module's name: its class, and the path that its API begins with."""
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A running sandbox as seen by a test or a demo."""
+    """A running sandbox as seen by a test or a demo. `list_id` is the only list, where the platform has lists."""
 
     url: str
     api_key: str
     list_id: str
     pid: int
+    api: str = "/3.0"
 
     @property
     def base_url(self) -> str:
         """What a destination's `base_url` is set to."""
-        return f"{self.url}/3.0"
+        return f"{self.url}{self.api}"
 
     def fault(self, kind: str, **settings: Any) -> None:
         """Script a fault; see `personalization.sandbox.faults.Fault`."""
@@ -45,7 +51,7 @@ class Sandbox:
         requests.delete(f"{self.url}/_sandbox/faults", timeout=10)
 
     def reset(self) -> None:
-        """Empty the account: members, fields, batches, faults, and the log of requests."""
+        """Empty the account: contacts, fields, jobs, faults, and the log of requests."""
         requests.delete(f"{self.url}/_sandbox/state", timeout=10)
 
     def request_log(self) -> list[dict[str, Any]]:
@@ -57,11 +63,11 @@ class Sandbox:
         requests.delete(f"{self.url}/_sandbox/requests", timeout=10)
 
     def call(self, method: str, path: str, **settings: Any) -> requests.Response:
-        """One call to the API itself, with the key; `path` is the part below /3.0."""
+        """One call to the API itself, with the key as HTTP Basic password; `path` is the part below `base_url`."""
         return requests.request(method, self.base_url + path, auth=("sandbox", self.api_key), timeout=10, **settings)
 
     def members(self) -> dict[str, dict[str, Any]]:
-        """All members by address, read page by page as any client must."""
+        """All members of a Mailchimp list by address, read page by page as any client must."""
         found: dict[str, dict[str, Any]] = {}
         while True:
             query = {"count": 1000, "offset": len(found)}
@@ -87,7 +93,9 @@ def serve(
     Parameters
     ----------
     platform : str
-        `mailchimp`.
+        A key of PLATFORMS.
+    batch_seconds : float
+        How long the platform works on what it does not answer at once.
     port : int
         0 takes a free one. The address is written to standard output once requests are accepted.
     until_input_ends : bool
@@ -97,9 +105,9 @@ def serve(
     import uvicorn
 
     from personalization.sandbox.connections import TrackedProtocol
-    from personalization.sandbox.mailchimp import MailchimpSandbox
 
-    sandbox = MailchimpSandbox(api_key, list_id, state=state, batch_seconds=batch_seconds, latency=latency)
+    make: Any = getattr(importlib.import_module(f"personalization.sandbox.{platform}"), PLATFORMS[platform][0])
+    sandbox = make(api_key, list_id, state=state, batch_seconds=batch_seconds, latency=latency)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -119,8 +127,10 @@ def serve(
 
 
 def _check_platform(platform: str) -> None:
-    if platform != "mailchimp":
-        raise PersonalizationError(f"there is no sandbox for '{platform}'", hint="there is one for: mailchimp")
+    if platform not in PLATFORMS:
+        raise PersonalizationError(
+            f"there is no sandbox for '{platform}'", hint=f"there is one for: {', '.join(PLATFORMS)}"
+        )
 
 
 def _stop_when_input_ends(server: Any) -> None:
@@ -157,7 +167,7 @@ def run_sandbox(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        yield Sandbox(_url(process), api_key, list_id, process.pid)
+        yield Sandbox(_url(process), api_key, list_id, process.pid, PLATFORMS[platform][1])
     finally:
         process.terminate()
         try:

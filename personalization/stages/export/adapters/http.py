@@ -12,12 +12,14 @@ import logging
 import random
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
 
 from personalization.stages.export.adapters.base import Clock, DestinationError, Lost, Postponed
 
@@ -52,6 +54,32 @@ class Redactor:
         return _MD5.sub("<contact>", _ADDRESS.sub("<address>", text))
 
 
+class Pace:
+    """Keeps requests below a platform's rate: at most `requests` in any `seconds`, however many threads ask.
+
+    Parameters
+    ----------
+    requests : int
+    seconds : float
+    """
+
+    def __init__(self, requests: int, seconds: float) -> None:
+        self._seconds = seconds
+        self._begun: deque[float] = deque(maxlen=requests)
+        self._lock = threading.Lock()
+
+    def wait(self, clock: Clock) -> None:
+        """Return when the next request may begin."""
+        with self._lock:
+            now = clock.monotonic()
+            begin = now
+            if len(self._begun) == self._begun.maxlen:
+                begin = max(now, self._begun[0] + self._seconds)
+            self._begun.append(begin)
+        if begin > now:
+            clock.sleep(begin - now)
+
+
 class Http:
     """A platform's HTTP API.
 
@@ -61,12 +89,20 @@ class Http:
         As messages name it, e.g. `Mailchimp`.
     base_url : str
         Paths are below it. Credentials are sent to it and to nothing else.
-    auth : tuple of str
-        User and password for HTTP Basic.
+    auth : tuple of str, or requests.auth.AuthBase
+        User and password for HTTP Basic; or what puts a token into each request.
     headers : mapping, optional
         Sent with every request to the API.
     connections : int
         Requests under way at the same time.
+    secrets : sequence of str
+        Taken out of every text; user and password of HTTP Basic are too.
+    pace : Pace, optional
+        How many requests the platform allows in a time.
+    bare_403_slows : bool
+        A 403 without JSON means too many requests, as at Mailchimp's edge.
+    renew : callable, optional
+        Called when the platform does not take the token; True when there is another one to try, once a request.
     key_hint : str
         What to do when the platform refuses the key.
     read_seconds : float
@@ -80,16 +116,21 @@ class Http:
         platform: str,
         base_url: str,
         *,
-        auth: tuple[str, str],
+        auth: tuple[str, str] | AuthBase,
         headers: Mapping[str, str] | None = None,
         connections: int,
         key_hint: str,
+        secrets: Sequence[str] = (),
+        pace: Pace | None = None,
+        bare_403_slows: bool = False,
+        renew: Callable[[], bool] | None = None,
         read_seconds: float = READ_SECONDS,
         clock: Clock | None = None,
     ) -> None:
         self.platform, self.connections = platform, connections
         self.clock = clock or Clock()
-        self.redact = Redactor(auth)
+        self.redact = Redactor([*secrets, *(auth if isinstance(auth, tuple) else ())])
+        self._pace, self._bare_403_slows, self._renew = pace, bare_403_slows, renew
         self._base_url, self._auth, self._key_hint = base_url.rstrip("/"), auth, key_hint
         self._headers = dict(headers or {})
         self._timeout = (CONNECT_SECONDS, read_seconds)
@@ -105,6 +146,7 @@ class Http:
         path: str,
         *,
         body: Any = None,
+        form: Mapping[str, Any] | None = None,
         query: Mapping[str, str | int] | None = None,
         repeatable: bool = True,
         deadline: float | None = None,
@@ -113,6 +155,10 @@ class Http:
 
         Parameters
         ----------
+        body : optional
+            Sent as JSON.
+        form : mapping, optional
+            Sent as multipart/form-data instead: by name (file name or None, content, content type).
         repeatable : bool
             Applying it twice is as good as once. Otherwise it is repeated only when it certainly was not applied.
         deadline : float, optional
@@ -125,11 +171,14 @@ class Http:
         """
         what = f"{method} {self.redact(path)}"
         failure: Postponed | Lost = Postponed(f"{self.platform}: no time left for {what}", 0.0)
+        renewed = False
         for attempt in range(ATTEMPTS):
+            if self._pace:
+                self._pace.wait(self.clock)
             if deadline is not None and self.clock.monotonic() >= deadline:
                 break
             try:
-                return self._once(method, path, body, query, what)
+                return self._once(method, path, body, form, query, what)
             except Postponed as postponed:
                 # what may have been applied stays so when a later attempt is refused
                 failure = failure if isinstance(failure, Lost) else postponed
@@ -139,6 +188,9 @@ class Http:
                 if not repeatable:
                     break
             except DestinationError as refused:
+                if isinstance(refused, _TokenRefused) and not renewed and self._renew and self._renew():
+                    renewed = True
+                    continue
                 if isinstance(failure, Lost):
                     raise Lost(refused.message) from None
                 raise
@@ -168,7 +220,7 @@ class Http:
             raise Lost(f"{self.platform}: results can't be fetched: status {answer.status_code}")
         return answer.content
 
-    def _once(self, method: str, path: str, body: Any, query: Any, what: str) -> Answer:
+    def _once(self, method: str, path: str, body: Any, form: Any, query: Any, what: str) -> Answer:
         headers = {**self._headers, "Accept": "application/json"}
         data = None
         if body is not None:
@@ -180,6 +232,7 @@ class Http:
                     method,
                     self._base_url + path,
                     data=data,
+                    files=form,
                     params=query,
                     headers=headers,
                     auth=self._auth,
@@ -201,13 +254,14 @@ class Http:
     def _judged(self, answer: requests.Response, what: str) -> Answer:
         """Turn what came back into an answer, or into the reason why it is none."""
         status, content = answer.status_code, _json(answer)
-        if status == 429 or (status == 403 and content is _NOT_JSON):  # Mailchimp's edge throttles with a bare 403
+        if status == 429 or (status == 403 and content is _NOT_JSON and self._bare_403_slows):
             raise Postponed(f"{self.platform} asks to slow down (status {status})", _retry_after(answer))
         if status >= 500:
             raise Lost(f"{self.platform} failed at {what} (status {status})")
         if status in (401, 403):
             said = self.redact(_said(content))
-            raise DestinationError(f"{self.platform} refused the key (status {status}{said})", hint=self._key_hint)
+            refusal = _TokenRefused if status == 401 else DestinationError
+            raise refusal(f"{self.platform} refused the key (status {status}{said})", hint=self._key_hint)
         if 300 <= status < 400:
             raise DestinationError(
                 f"{self.platform} redirects {what} elsewhere (status {status})", hint="check `base_url`"
@@ -221,6 +275,10 @@ class Http:
                 )
             raise Lost(f"{self.platform} answered {what} with {kind} (status {status})")
         return Answer(status, content)
+
+
+class _TokenRefused(DestinationError):
+    """The token is not taken (any more)."""
 
 
 class _Unreachable(Postponed):
@@ -240,7 +298,12 @@ def _json(answer: requests.Response) -> Any:
 
 
 def _said(content: Any) -> str:
-    return f": {content['title']}" if isinstance(content, dict) and content.get("title") else ""
+    """What the platform says about it, under whichever name it does."""
+    if isinstance(content, dict):
+        for name in ("title", "message", "error_description", "error"):
+            if isinstance(content.get(name), str) and content[name]:
+                return f": {content[name]}"
+    return ""
 
 
 def _pause(attempt: int) -> float:

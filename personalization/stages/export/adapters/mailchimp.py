@@ -72,6 +72,7 @@ class MailchimpAdapter:
             auth=("personalization", api_key),
             connections=CONNECTIONS,
             key_hint=KEY_HINT,
+            bare_403_slows=True,
             clock=clock,
         )
 
