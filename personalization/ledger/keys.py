@@ -37,7 +37,8 @@ class Keyring:
     """All keys of one installation.
 
     Keys are used, never handed out: `token` and `tokens` for identifiers, `suppression_token` for the do-not-mail
-    list of erased people, `wrap` and `unwrap` for the vault's data keys.
+    list of erased people, `wrap` and `unwrap` for the vault's data keys, `seal`, `unseal` and `digest` for the bodies
+    of webhooks.
 
     Attributes
     ----------
@@ -54,7 +55,9 @@ class Keyring:
         self.token_key_id, self._token_keys = _versioned(document, "token", path)
         self.vault_key_id, vault_keys = _versioned(document, "vault", path)
         self._vault_ciphers = {key_id: AESGCM(key) for key_id, key in vault_keys.items()}
+        self._seal_ciphers = {key_id: AESGCM(_derived(key, "seal")) for key_id, key in vault_keys.items()}
         self._suppression_key = _key(document, "suppression_key", path)
+        self._digest_key = _derived(self._suppression_key, "digest")  # never replaced: it tells a repetition for ever
         self._namespaces: dict[tuple[str, str], bytes] = {}
         self.fingerprints: dict[tuple[str, str], str] = {
             **{("token", key_id): _fingerprint(key) for key_id, key in self._token_keys.items()},
@@ -189,6 +192,36 @@ class Keyring:
                 hint="this key file was replaced or belongs to another ledger: restore it from your backup of the keys",
             ) from None
 
+    def seal(self, data: bytes, context: bytes) -> bytes:
+        """Encrypt data with a key derived from the vault's current master key; `context` is needed to `unseal` it."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._seal_ciphers[self.vault_key_id].encrypt(nonce, data, context)
+
+    def unseal(self, sealed: bytes, context: bytes, key_id: str) -> bytes:
+        """The data that `seal` encrypted while `key_id` was the vault's current key.
+
+        Raises
+        ------
+        KeyFileError
+            This key file does not hold that master key; or the data were altered, moved, or sealed with another key.
+        """
+        cipher = self._seal_ciphers.get(key_id)
+        if cipher is None:
+            raise KeyFileError(
+                f"the key file {self.path} has no vault key '{key_id}'", hint="restore it from your backup of the keys"
+            )
+        try:
+            return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context)
+        except InvalidTag:
+            raise KeyFileError(
+                f"something sealed with the vault key '{key_id}' does not open with that key of {self.path}",
+                hint="this key file was replaced, or the ledger was altered: compare both with your backups",
+            ) from None
+
+    def digest(self, data: bytes) -> str:
+        """A keyed SHA-256 in hex, the same for ever: tells whether two data are equal, and nothing else about them."""
+        return hmac.digest(self._digest_key, data, "sha256").hex()
+
     def _namespace_key(self, namespace: str) -> bytes:
         key = self._namespaces.get((self.token_key_id, namespace))
         if key is None:
@@ -269,6 +302,11 @@ def _key(holder: dict[str, Any], name: str, path: Path) -> bytes:
             hint="restore it from your backup of the keys",
         )
     return key
+
+
+def _derived(key: bytes, purpose: str) -> bytes:
+    """A key for another purpose, from which nothing about `key` can be told."""
+    return hmac.digest(key, f"personalization/{purpose}/1\x00".encode(), "sha256")
 
 
 def _fingerprint(key: bytes) -> str:

@@ -22,6 +22,7 @@ from personalization.ledger.suppressions import Suppressions
 from personalization.ledger.vault import Vault
 
 if TYPE_CHECKING:
+    from personalization.ledger.inbox import Inbox
     from personalization.ledger.leases import Leases
     from personalization.ledger.outbox import Outbox
 
@@ -94,6 +95,12 @@ class Ledger:
     @cached_property
     def runs(self) -> Runs:
         return Runs(self)
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        from personalization.ledger.inbox import Inbox
+
+        return Inbox(self)
 
     @cached_property
     def outbox(self) -> Outbox:
