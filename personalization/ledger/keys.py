@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import base64
 import binascii
-import errno
 import hmac
-import json
 import os
 import re
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from personalization.errors import KeyFileError
+from personalization.ledger import key_file
+from personalization.ledger.key_file import FORMAT, KEY_BYTES, KEYS_VARIABLE, RESTORE_HINT
 
-KEYS_VARIABLE = "PERSONALIZATION_KEYS_FILE"
-FORMAT = "personalization-keys-1"
-KEY_BYTES = 32
+__all__ = ["FORMAT", "KEYS_VARIABLE", "KEY_BYTES", "NONCE_BYTES", "Keyring", "verify_signature"]
+
 NONCE_BYTES = 12
 
 _TOKEN_BYTES = 20  # 160 bits: exactly 32 characters of base32
@@ -38,7 +37,7 @@ class Keyring:
 
     Keys are used, never handed out: `token` and `tokens` for identifiers, `suppression_token` for the do-not-mail
     list of erased people, `wrap` and `unwrap` for the vault's data keys, `seal`, `unseal` and `digest` for the bodies
-    of webhooks.
+    of webhooks, `sign` for receipts and audits.
 
     Attributes
     ----------
@@ -58,6 +57,7 @@ class Keyring:
         self._seal_ciphers = {key_id: AESGCM(_derived(key, "seal")) for key_id, key in vault_keys.items()}
         self._suppression_key = _key(document, "suppression_key", path)
         self._digest_key = _derived(self._suppression_key, "digest")  # never replaced: it tells a repetition for ever
+        self._signing_key = _signing_key(document, path)
         self._namespaces: dict[tuple[str, str], bytes] = {}
         self.fingerprints: dict[tuple[str, str], str] = {
             **{("token", key_id): _fingerprint(key) for key_id, key in self._token_keys.items()},
@@ -82,27 +82,8 @@ class Keyring:
         KeyFileError
             The file exists (and `force` is false) or can't be written.
         """
-        path = _location(path)
-        document = {
-            "format": FORMAT,
-            "token_key": "k1",
-            "token_keys": {"k1": _new_key()},
-            "vault_key": "v1",
-            "vault_keys": {"v1": _new_key()},
-            "suppression_key": _new_key(),
-        }
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if force and path.exists():
-                _set_aside(path)
-            made = _write_new(path, json.dumps(document, indent=2) + "\n")
-        except OSError as error:
-            raise KeyFileError(f"the key file {path} can't be written: {error.strerror}") from None
-        if not made:
-            raise KeyFileError(
-                f"the key file {path} exists already",
-                hint="keep it: without it nothing in the vault can be read and no opt-out matches anybody",
-            )
+        path = key_file.location(path)
+        key_file.create(path, force=force)
         return cls.load(path)
 
     @classmethod
@@ -114,31 +95,8 @@ class Keyring:
         KeyFileError
             The file is missing, open to other users, not a key file, or a key has the wrong length.
         """
-        path = _location(path)
-        try:
-            with path.open("rb") as file:
-                mode = os.fstat(file.fileno()).st_mode & 0o777
-                content = file.read()
-        except FileNotFoundError:
-            raise KeyFileError(
-                f"the key file {path} does not exist",
-                hint=f"make one with `personalization init`, or set {KEYS_VARIABLE} to where it is",
-            ) from None
-        except OSError as error:
-            raise KeyFileError(f"the key file {path} can't be read: {error.strerror}") from None
-        if mode & 0o077:
-            raise KeyFileError(
-                f"the key file {path} is open to other users (mode {mode:04o})", hint=f"chmod 600 {path}"
-            )
-        try:
-            document = json.loads(content)
-        except ValueError:
-            document = None
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise KeyFileError(
-                f"{path} is not a key file of the format {FORMAT}", hint="restore it from your backup of the keys"
-            )
-        return cls(document, path)
+        path = key_file.location(path)
+        return cls(key_file.read(path), path)
 
     def token(self, namespace: str, value: str) -> str:
         """The token that stands for one normalised identifier: the same in every process, different per namespace.
@@ -164,7 +122,34 @@ class Keyring:
 
     def suppression_token(self, value: str) -> str:
         """The token under which an opt-out outlives erasure and key rotation: its key is never replaced."""
-        return _encode("s1_", [hmac.digest(self._suppression_key, value.encode(), "sha256")])[0]
+        return self.suppression_tokens([value])[0]
+
+    def suppression_tokens(self, values: Sequence[str]) -> list[str]:
+        """`suppression_token` for many values at once, in their order."""
+        return _encode("s1_", [hmac.digest(self._suppression_key, value.encode(), "sha256") for value in values])
+
+    def sign(self, content: bytes) -> bytes:
+        """The ed25519 signature (RFC 8032, 64 bytes) of a receipt or an audit.
+
+        A key file made before there were signatures gets its signing key now.
+
+        Raises
+        ------
+        KeyFileError
+            The key file has no signing key and can't be changed.
+        """
+        if self._signing_key is None:
+            key_file.change(self.path, _with_signing_key)
+            self._signing_key = _signing_key(key_file.read(self.path), self.path)
+        assert self._signing_key is not None
+        return self._signing_key.sign(content)
+
+    @property
+    def public_key(self) -> str | None:
+        """What signatures are verified with, in base64; None while nothing was ever signed."""
+        if self._signing_key is None:
+            return None
+        return base64.b64encode(self._signing_key.public_key().public_bytes_raw()).decode()
 
     def wrap(self, data_key: bytes, context: bytes) -> bytes:
         """Encrypt a data key with the vault's current master key; `context` must be given again to unwrap it."""
@@ -181,9 +166,7 @@ class Keyring:
         """
         cipher = self._vault_ciphers.get(key_id)
         if cipher is None:
-            raise KeyFileError(
-                f"the key file {self.path} has no vault key '{key_id}'", hint="restore it from your backup of the keys"
-            )
+            raise KeyFileError(f"the key file {self.path} has no vault key '{key_id}'", hint=RESTORE_HINT)
         try:
             return cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], context)
         except InvalidTag:
@@ -237,54 +220,11 @@ class Keyring:
         raise TypeError("a Keyring can't be pickled or copied: keys stay in their file and in this process")
 
 
-def _location(path: str | Path) -> Path:
-    return Path(os.environ.get(KEYS_VARIABLE) or path)
-
-
-def _new_key() -> str:
-    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
-
-
-def _write_new(path: Path, text: str) -> bool:
-    """Write a complete file that only its owner can read, or nothing; False when there is one already."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)  # unlike a rename, a link never replaces an existing key file
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return True
-
-
-def _set_aside(path: Path) -> None:
-    number = 1
-    while True:
-        try:
-            os.link(path, path.with_name(f"{path.name}.replaced-{number}"))
-            break
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                raise
-            number += 1
-    path.unlink()
-
-
 def _versioned(document: dict[str, Any], kind: str, path: Path) -> tuple[str, dict[str, bytes]]:
     """The id of the current key of a kind, and all its keys by id."""
     current, named = document.get(f"{kind}_key"), document.get(f"{kind}_keys")
     if not isinstance(current, str) or not isinstance(named, dict) or current not in named:
-        raise KeyFileError(f"the key file {path} names no {kind} key", hint="restore it from your backup of the keys")
+        raise KeyFileError(f"the key file {path} names no {kind} key", hint=RESTORE_HINT)
     for key_id in named:
         if not _KEY_ID.fullmatch(key_id):
             raise KeyFileError(f"the key file {path} has a {kind} key with the unusable name '{key_id}'")
@@ -299,7 +239,7 @@ def _key(holder: dict[str, Any], name: str, path: Path) -> bytes:
     if len(key) != KEY_BYTES:
         raise KeyFileError(
             f"the key '{name}' in {path} is not {KEY_BYTES} bytes of base64",
-            hint="restore it from your backup of the keys",
+            hint=RESTORE_HINT,
         )
     return key
 
@@ -307,6 +247,25 @@ def _key(holder: dict[str, Any], name: str, path: Path) -> bytes:
 def _derived(key: bytes, purpose: str) -> bytes:
     """A key for another purpose, from which nothing about `key` can be told."""
     return hmac.digest(key, f"personalization/{purpose}/1\x00".encode(), "sha256")
+
+
+def verify_signature(public_key: str, signature: bytes, content: bytes) -> bool:
+    """Whether `content` was signed with the private half of a public key (base64 of 32 bytes)."""
+    try:
+        Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key, validate=True)).verify(signature, content)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _signing_key(document: dict[str, Any], path: Path) -> Ed25519PrivateKey | None:
+    if "signing_key" not in document:
+        return None
+    return Ed25519PrivateKey.from_private_bytes(_key(document, "signing_key", path))
+
+
+def _with_signing_key(document: dict[str, Any]) -> None:
+    document.setdefault("signing_key", key_file.new_key())
 
 
 def _fingerprint(key: bytes) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from personalization.ledger.inbox import Inbox
     from personalization.ledger.leases import Leases
     from personalization.ledger.outbox import Outbox
+    from personalization.ledger.requests import Requests
 
 
 class Ledger:
@@ -114,8 +115,14 @@ class Ledger:
 
         return Leases(self)
 
+    @cached_property
+    def requests(self) -> Requests:
+        from personalization.ledger.requests import Requests
+
+        return Requests(self)
+
     def verify(self) -> ChainState:
-        """Check the whole ledger: the database file, its references, and the chain of consent events.
+        """Check the whole ledger: the database file, its references, the chain of consent events, the privacy log.
 
         Returns
         -------
@@ -125,7 +132,7 @@ class Ledger:
         Raises
         ------
         LedgerError
-            The file is damaged, or the chain is broken, with the number of its first wrong event.
+            The file is damaged, or a chain is broken, with the number of its first wrong event or entry.
         """
         if self.engine.dialect.name == "sqlite":
             with self.read() as connection:
@@ -136,6 +143,7 @@ class Ledger:
                 raise LedgerError(
                     f"the ledger {databases.location(self.engine)} is damaged: {found}", hint=databases.DAMAGED_HINT
                 )
+        self.requests.verify()
         return self.consent.verify()
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from personalization.errors import KeyFileError
 from personalization.ledger import KEYS_VARIABLE, Keyring
+from personalization.ledger.keys import verify_signature
 
 
 def write_key_file(path: Path, **changes: Any) -> Path:
@@ -193,3 +194,32 @@ def test_a_data_key_unwraps_only_in_its_context(keys: Keyring, tmp_path: Path) -
         Keyring.create(tmp_path / "others.json").unwrap(wrapped, b"one", "v1")
     with pytest.raises(KeyFileError, match="has no vault key 'v0'"):
         keys.unwrap(wrapped, b"one", "v0")
+
+
+def test_many_suppression_tokens_are_the_same_as_one_by_one(keys: Keyring) -> None:
+    values = [f"household{number}@example.com" for number in range(500)]
+    assert keys.suppression_tokens(values) == [keys.suppression_token(value) for value in values]
+    assert keys.suppression_tokens([]) == []
+
+
+def test_signatures_verify_with_the_public_key_only_for_what_was_signed(keys: Keyring) -> None:
+    signature = keys.sign(b"receipt")
+    public = keys.public_key
+    assert public is not None
+    assert verify_signature(public, signature, b"receipt")
+    assert not verify_signature(public, signature, b"receipt, changed")
+    assert not verify_signature(public, bytes(64), b"receipt")
+    assert not verify_signature("no key", signature, b"receipt")
+
+
+def test_a_key_file_from_before_there_were_signatures_gets_a_signing_key(known: Keyring) -> None:
+    assert known.public_key is None
+    before = json.loads(known.path.read_text())
+    signature = known.sign(b"receipt")
+    after = json.loads(known.path.read_text())
+    assert after.pop("signing_key")
+    assert after == before
+    assert oct(known.path.stat().st_mode & 0o777) == "0o600"
+    again = Keyring.load(known.path)
+    assert again.public_key is not None
+    assert verify_signature(again.public_key, signature, b"receipt")

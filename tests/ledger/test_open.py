@@ -27,8 +27,9 @@ def test_migrations_and_schema_say_the_same(ledger: Ledger) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    import personalization.ledger.inbox_schema  # noqa: F401
-    import personalization.ledger.outbox  # noqa: F401  (its tables belong to the schema as well)
+    import personalization.ledger.inbox_schema
+    import personalization.ledger.outbox
+    import personalization.ledger.requests  # noqa: F401  (their tables belong to the schema as well)
 
     with ledger.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
