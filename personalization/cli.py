@@ -211,7 +211,7 @@ def dev(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) ->
 
 @app.command()
 def sandbox(
-    platform: Annotated[str, typer.Argument(help="Only `mailchimp` so far.")],
+    platform: Annotated[str, typer.Argument(help="mailchimp, hubspot, …: see docs/export.md.")],
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8801,
     api_key: Annotated[str, typer.Option(help="The key clients must send.")] = "sandbox-us1",
     list_id: Annotated[str, typer.Option(help="The audience it holds.")] = "demo000001",

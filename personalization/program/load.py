@@ -50,7 +50,7 @@ class Program:
     offers: dict[str, m.Offer] = field(default_factory=dict)
     campaigns: dict[str, m.Campaign] = field(default_factory=dict)
     experiments: dict[str, m.Experiment] = field(default_factory=dict)
-    destinations: dict[str, m.CsvDestination | m.MailchimpDestination] = field(default_factory=dict)
+    destinations: dict[str, m.Destination] = field(default_factory=dict)
     documents: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def position(self, file: str, path: Path_) -> Position:

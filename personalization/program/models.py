@@ -7,7 +7,7 @@ plain strings here; `personalization.rules` parses and types them.
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -342,14 +342,26 @@ class Guard(Model):
     max_add_factor: float = 3.0
 
 
-class CsvDestination(Model):
-    platform: Literal["csv"]
-    folder: str | None = Field(default=None, description="default: var/exports/<destination>")
+class DestinationModel(Model):
+    """What all destinations have. `same_contacts` lists the settings that say how the platform is reached.
+
+    The same contacts are there whatever these are; a change of any other setting sends every contact again.
+    """
+
+    same_contacts: ClassVar[frozenset[str]] = frozenset({"base_url", "guard"})
+
     fields: list[DestinationField]
     guard: Guard = Guard()
 
 
-class MailchimpDestination(Model):
+class CsvDestination(DestinationModel):
+    platform: Literal["csv"]
+    folder: str | None = Field(default=None, description="default: var/exports/<destination>")
+
+
+class MailchimpDestination(DestinationModel):
+    same_contacts: ClassVar[frozenset[str]] = frozenset({"base_url", "api_key", "guard", "new_contacts"})
+
     platform: Literal["mailchimp"]
     base_url: str | None = Field(default=None, description="default: from the data centre at the end of the API key")
     api_key: str = Field(description="write it as ${env:NAME}")
@@ -357,12 +369,10 @@ class MailchimpDestination(Model):
     new_contacts: Literal["subscribed", "pending"] = Field(
         default="subscribed", description="status of contacts new to the list; existing contacts keep theirs"
     )
-    fields: list[DestinationField]
-    guard: Guard = Guard()
 
 
-Destination = Annotated[CsvDestination | MailchimpDestination, Field(discriminator="platform")]
+Destination = CsvDestination | MailchimpDestination
 
 
 class DestinationsFile(Model):
-    destinations: dict[Name, Destination]
+    destinations: dict[Name, Annotated[Destination, Field(discriminator="platform")]]

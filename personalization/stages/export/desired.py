@@ -13,8 +13,8 @@ import pyarrow as pa
 from personalization.as_of import AsOf
 from personalization.errors import DataError, ProgramError, did_you_mean
 from personalization.program import Program
-from personalization.program.models import DestinationField
-from personalization.stages.export.adapters.registry import Destination, limits_of, mapping_version
+from personalization.program.models import Destination, DestinationField
+from personalization.stages.export.adapters.registry import limits_of, mapping_version
 from personalization.warehouse import Session
 
 DECISIONS, PROFILE = "decisions.decisions", "features.customer_profile"

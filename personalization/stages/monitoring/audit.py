@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from personalization.ledger import normalise_email
 from personalization.ledger.export_schema import acknowledged
-from personalization.program.models import CsvDestination, MailchimpDestination
+from personalization.program.models import Destination
 from personalization.stages.export.cut import Contact, Cut
 from personalization.stages.export.holdings import Holding, holdings
 from personalization.stages.export.planner import read_identity
@@ -118,9 +118,7 @@ def _by_token(runtime: Runtime, found: Iterable[Holding]) -> tuple[dict[str, Hol
     return held, twice
 
 
-def _agrees(
-    destination: CsvDestination | MailchimpDestination, expected: dict[str, str | None], holding: Holding
-) -> bool:
+def _agrees(destination: Destination, expected: dict[str, str | None], holding: Holding) -> bool:
     for mapped in destination.fields:
         value = expected.get(mapped.name)
         if value is None and mapped.null == "keep":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -142,6 +142,29 @@ class Sent:
     refused: DestinationError | None = None
 
 
+@dataclass(frozen=True)
+class Holding:
+    """One contact as a destination holds it, read back.
+
+    Attributes
+    ----------
+    address : str
+        Never shown.
+    active : bool
+        Whether the destination would mail it.
+    values : dict
+        Field name to text; empty where the destination has no value.
+    """
+
+    address: str = field(repr=False)
+    active: bool
+    values: dict[str, str]
+
+    @property
+    def personalised(self) -> bool:
+        return any(self.values.values())
+
+
 class Adapter(Protocol):
     """One destination of one platform.
 
@@ -193,4 +216,13 @@ class Adapter(Protocol):
 
         None while it can't be told yet, because the destination may still be working on them. The state `planned`
         says that a row is not there as it should be.
+        """
+
+    def holdings(self) -> Iterator[Holding]:
+        """Every contact of the destination, as it is there now. Reads only.
+
+        Raises
+        ------
+        ExportError
+            It can't be read.
         """

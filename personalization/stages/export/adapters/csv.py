@@ -12,13 +12,21 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from personalization.ledger.outbox import Outcome
 from personalization.program.models import CsvDestination
-from personalization.stages.export.adapters.base import Batch, Contact, DestinationError, Limits, Prepared, Sent
+from personalization.stages.export.adapters.base import (
+    Batch,
+    Contact,
+    DestinationError,
+    Holding,
+    Limits,
+    Prepared,
+    Sent,
+)
 
 LIMITS = Limits()
 MANIFEST = "manifest.json"
@@ -113,6 +121,18 @@ class CsvAdapter:
         state = "acked" if (final / MANIFEST).exists() else "planned"
         shutil.rmtree(final.with_name(f".{final.name}.unfinished"), ignore_errors=True)
         return [Outcome(row_id, state) for row_id in batch.ids]
+
+    def holdings(self) -> Iterator[Holding]:
+        """What somebody holds who imported all files in the order they were written."""
+        names = [field.name for field in self._fields]
+        held: dict[str, Holding] = {}
+        for folder in sorted(self._folder.glob("run-*")):
+            for file, active in ((UPSERTS, True), (REMOVALS, True), (SUPPRESSIONS, False)):
+                with (folder / file).open(encoding="utf-8", newline="") as lines:
+                    for row in csv.DictReader(lines):
+                        values = {name: row.get(name, "").removeprefix("'") for name in names}
+                        held[row["email"]] = Holding(row["email"], active, values)
+        yield from held.values()
 
     def _folder_of(self, batch: Batch) -> Path:
         """Sorts in the order of writing, also when an earlier day is exported later."""

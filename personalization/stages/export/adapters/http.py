@@ -101,6 +101,8 @@ class Http:
         How many requests the platform allows in a time.
     bare_403_slows : bool
         A 403 without JSON means too many requests, as at Mailchimp's edge.
+    special : callable, optional
+        The platform's own reading of a status and body, before the general rules: what to raise, or None.
     renew : callable, optional
         Called when the platform does not take the token; True when there is another one to try, once a request.
     key_hint : str
@@ -123,6 +125,7 @@ class Http:
         secrets: Sequence[str] = (),
         pace: Pace | None = None,
         bare_403_slows: bool = False,
+        special: Callable[[int, Any], Exception | None] | None = None,
         renew: Callable[[], bool] | None = None,
         read_seconds: float = READ_SECONDS,
         clock: Clock | None = None,
@@ -131,6 +134,7 @@ class Http:
         self.clock = clock or Clock()
         self.redact = Redactor([*secrets, *(auth if isinstance(auth, tuple) else ())])
         self._pace, self._bare_403_slows, self._renew = pace, bare_403_slows, renew
+        self._special = special
         self._base_url, self._auth, self._key_hint = base_url.rstrip("/"), auth, key_hint
         self._headers = dict(headers or {})
         self._timeout = (CONNECT_SECONDS, read_seconds)
@@ -254,6 +258,9 @@ class Http:
     def _judged(self, answer: requests.Response, what: str) -> Answer:
         """Turn what came back into an answer, or into the reason why it is none."""
         status, content = answer.status_code, _json(answer)
+        special = self._special(status, content) if self._special and content is not _NOT_JSON else None
+        if special:
+            raise special
         if status == 429 or (status == 403 and content is _NOT_JSON and self._bare_403_slows):
             raise Postponed(f"{self.platform} asks to slow down (status {status})", _retry_after(answer))
         if status >= 500:
@@ -343,12 +350,13 @@ def _cause(error: requests.RequestException) -> str:
 
 class _HideContacts(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = _MD5.sub("<contact>", record.getMessage()), None
+        text = _ADDRESS.sub("<address>", record.getMessage())
+        record.msg, record.args = _MD5.sub("<contact>", text), None
         return True
 
 
 def _hide_contacts_in_debug_log() -> None:
-    """urllib3 writes every URL to its debug log, and Mailchimp's URLs hold MD5s of addresses."""
+    """urllib3 writes every URL to its debug log, and URLs hold addresses, or MD5s of them at Mailchimp."""
     logger = logging.getLogger("urllib3.connectionpool")
     if not any(isinstance(known, _HideContacts) for known in logger.filters):
         logger.addFilter(_HideContacts())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from personalization.ledger.outbox import Outcome
 from personalization.program.models import MailchimpDestination
@@ -12,6 +13,7 @@ from personalization.stages.export.adapters.base import (
     Clock,
     Contact,
     DestinationError,
+    Holding,
     Limits,
     Lost,
     Postponed,
@@ -34,6 +36,8 @@ from personalization.stages.export.adapters.mailchimp_shapes import (
 CONNECTIONS = 8  # Mailchimp allows 10 at once for an account, and other programs may use it too
 DIRECT_ROWS = 50  # up to this many, single requests are answered sooner than a batch is taken from the queue
 LIMITS = Limits(rows=500, urgent_rows=DIRECT_ROWS, open_batches=20, text_bytes=255, patience=1800.0)
+PAGE = 1000  # the most members Mailchimp gives at once
+REACHABLE = ("subscribed", "pending")
 KEY_HINT = "check the key: Mailchimp, Account & billing, Extras, API keys; then the variable that holds it"
 
 
@@ -146,6 +150,26 @@ class MailchimpAdapter:
         elif not self._queue_is_empty():
             return None
         return self._parallel(self._look_at, batch.rows)
+
+    def holdings(self) -> Iterator[Holding]:
+        """See `Adapter.holdings`: the members of the list, page by page."""
+        names = [field.name for field in self._destination.fields]
+        offset = 0
+        while True:
+            query: dict[str, str | int] = {
+                "count": PAGE,
+                "offset": offset,
+                "fields": "members.email_address,members.status,members.merge_fields",
+            }
+            answer = self._expect(self._http.call("GET", f"{self._list}/members", query=query), "show the members")
+            members: list[dict[str, Any]] = answer.body["members"]
+            for member in members:
+                shown = member.get("merge_fields") or {}
+                values = {name: "" if shown.get(name) is None else str(shown[name]) for name in names}
+                yield Holding(member["email_address"], member["status"] in REACHABLE, values)
+            if len(members) < PAGE:
+                return
+            offset += PAGE
 
     def _send_directly(self, batch: Batch) -> Sent:
         waits: list[float] = []

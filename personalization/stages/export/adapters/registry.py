@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from personalization.errors import ExportError, ProgramError, did_you_mean
 from personalization.program import Program, resolve_secret
-from personalization.program.models import CsvDestination, MailchimpDestination
+from personalization.program.models import CsvDestination, Destination, DestinationField
 from personalization.stages.export.adapters import csv, mailchimp, mailchimp_shapes
 from personalization.stages.export.adapters.base import Adapter, Clock, Limits
 from personalization.workspace import Workspace
 
-Destination = CsvDestination | MailchimpDestination
-
 _LIMITS: dict[str, Limits] = {"csv": csv.LIMITS, "mailchimp": mailchimp.LIMITS}
+_FIELD_PROBLEMS: dict[str, Callable[[Sequence[DestinationField]], list[tuple[int, str]]]] = {
+    "mailchimp": mailchimp_shapes.field_problems,
+}
+"""By platform: which fields it can't have, as their number in the list and the reason."""
 
 
 def destination_of(program: Program, name: str) -> Destination:
@@ -37,8 +40,8 @@ def check_fields(program: Program, name: str) -> None:
         for number, field in enumerate(destination.fields)
         if field.name in {earlier.name for earlier in destination.fields[:number]}
     ]
-    if isinstance(destination, MailchimpDestination):
-        problems += mailchimp_shapes.field_problems(destination.fields)
+    if destination.platform in _FIELD_PROBLEMS:
+        problems += _FIELD_PROBLEMS[destination.platform](destination.fields)
     if problems:
         raise ProgramError(
             f"{len(problems)} problems in destination '{name}'",
@@ -55,9 +58,9 @@ def check_fields(program: Program, name: str) -> None:
 def mapping_version(destination: Destination) -> str:
     """Changes when what a row says at the platform changes: another mapping, another list, another folder.
 
-    Address and key of the API are left out: the same list behind another address knows the same contacts.
+    How the platform is reached is left out: the same list behind another address knows the same contacts.
     """
-    content = destination.model_dump(mode="json", exclude={"base_url", "api_key", "guard", "new_contacts"})
+    content = destination.model_dump(mode="json", exclude=set(destination.same_contacts))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -66,13 +69,13 @@ def adapter_for(program: Program, name: str, workspace: Workspace, clock: Clock 
     destination = destination_of(program, name)
     if isinstance(destination, CsvDestination):
         return csv.CsvAdapter(destination, name, csv_folder(destination, name, workspace))
-    at = program.position("destinations", ("destinations", name, "api_key"))
-    api_key = resolve_secret(destination.api_key, at=at)
-    base_url = None
-    if destination.base_url:
-        at = program.position("destinations", ("destinations", name, "base_url"))
-        base_url = resolve_secret(destination.base_url, at=at)
-    return mailchimp.MailchimpAdapter(destination, name, api_key=api_key, base_url=base_url, clock=clock)
+
+    def secret(key: str) -> str:
+        at = program.position("destinations", ("destinations", name, key))
+        return resolve_secret(getattr(destination, key), at=at)
+
+    base_url = secret("base_url") if destination.base_url else None
+    return mailchimp.MailchimpAdapter(destination, name, api_key=secret("api_key"), base_url=base_url, clock=clock)
 
 
 def csv_folder(destination: CsvDestination, name: str, workspace: Workspace) -> Path:
