@@ -74,8 +74,9 @@ def adapter_for(program: Program, name: str, workspace: Workspace, clock: Clock 
         at = program.position("destinations", ("destinations", name, key))
         return resolve_secret(getattr(destination, key), at=at)
 
+    api_key = secret("api_key")
     base_url = secret("base_url") if destination.base_url else None
-    return mailchimp.MailchimpAdapter(destination, name, api_key=secret("api_key"), base_url=base_url, clock=clock)
+    return mailchimp.MailchimpAdapter(destination, name, api_key=api_key, base_url=base_url, clock=clock)
 
 
 def csv_folder(destination: CsvDestination, name: str, workspace: Workspace) -> Path:
