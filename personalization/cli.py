@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 
 from personalization import __version__
-from personalization.commands.common import JsonFlag, current_runtime, err, out, print_json
+from personalization.commands import export
+from personalization.commands.common import AsOfOption, JsonFlag, current_runtime, day_of, err, out, print_json
 from personalization.errors import PersonalizationError
 
 if TYPE_CHECKING:
@@ -26,13 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-export_app = typer.Typer(help="Look after destinations.", no_args_is_help=True)
-app.add_typer(export_app, name="export")
-
-AsOfOption = Annotated[
-    str | None,
-    typer.Option("--as-of", metavar="YYYY-MM-DD", help="The day to run for; today in the program's time zone."),
-]
+app.add_typer(export.app, name="export")
 
 
 @app.callback(invoke_without_command=True)
@@ -102,7 +97,7 @@ def run(
 ) -> None:
     """Run every stage from the sources to the report. Safe to repeat, also after a crash."""
     runtime = current_runtime()
-    day = _day(runtime, as_of)
+    day = day_of(runtime, as_of)
     _run(runtime, day, selection=select, train=train, override_guard=override_guard)
     _print_summary(runtime, day, as_json)
 
@@ -114,7 +109,7 @@ def plan(as_of: AsOfOption = None, as_json: JsonFlag = False) -> None:
     from personalization.stages.monitoring.console import plan_renderables
 
     runtime = current_runtime()
-    day = _day(runtime, as_of)
+    day = day_of(runtime, as_of)
     from personalization.check import require_sound
 
     require_sound(runtime.program)
@@ -132,7 +127,7 @@ def plan(as_of: AsOfOption = None, as_json: JsonFlag = False) -> None:
 def report(as_of: AsOfOption = None, as_json: JsonFlag = False) -> None:
     """Print what the last run of a day did, and where its report is."""
     runtime = current_runtime()
-    _print_summary(runtime, _day(runtime, as_of, latest=True), as_json)
+    _print_summary(runtime, day_of(runtime, as_of, latest=True), as_json)
 
 
 @app.command()
@@ -148,26 +143,11 @@ def explain(
     from personalization.stages.decisions.explain import explain_decision
 
     runtime = current_runtime()
-    explanation = explain_decision(runtime, customer, campaign, _day(runtime, as_of, latest=True))
+    explanation = explain_decision(runtime, customer, campaign, day_of(runtime, as_of, latest=True))
     if as_json:
         print_json(explanation.to_dict())
     else:
         out.print(explanation.to_text(), markup=False, soft_wrap=True)
-
-
-@export_app.command("setup")
-def export_setup(
-    destination: Annotated[str, typer.Argument(help="A destination of program/destinations.yaml.")],
-    as_json: JsonFlag = False,
-) -> None:
-    """Make what a destination lacks, such as custom fields, and let the next run send all contacts again."""
-    from personalization.stages.export.exporter import setup_destination
-
-    made = setup_destination(current_runtime(), destination)
-    if as_json:
-        print_json({"destination": destination, "made": made})
-        return
-    out.print(f"{destination}: {', '.join(made) if made else 'nothing was missing'}")
 
 
 @app.command()
@@ -233,27 +213,6 @@ def main() -> None:
         err.print("[red bold]error:[/red bold]", end=" ")
         err.print(str(error), markup=False, soft_wrap=True)
         raise SystemExit(error.exit_code) from None
-
-
-def _day(runtime: Runtime, text: str | None, *, latest: bool = False) -> AsOf:
-    """The day asked for; else the last day that was run (`latest`), else today in the program's time zone."""
-    from datetime import datetime
-    from zoneinfo import ZoneInfo
-
-    if text:
-        day = runtime.as_of(text)
-        if day.day < runtime.program.settings.start:
-            raise PersonalizationError(
-                f"{day.key} is before the first day of the program, {runtime.program.settings.start}",
-                hint="`start` in program/program.yaml is that day",
-            )
-        return day
-    if latest:
-        days = sorted(path.name for path in runtime.workspace.reports.glob("????-??-??") if path.is_dir())
-        if not days:
-            raise PersonalizationError("no run has made a report yet", hint="run `personalization run` first")
-        return runtime.as_of(days[-1])
-    return runtime.as_of(datetime.now(ZoneInfo(runtime.program.settings.timezone)).date().isoformat())
 
 
 def _run(runtime: Runtime, day: AsOf, **options: Any) -> None:

@@ -70,6 +70,7 @@ def run_in_process(
     selection: list[str] | None = None,
     train: bool = False,
     override_guard: str | None = None,
+    plan_hash: str | None = None,
     on_progress: Callable[..., None] | None = None,
 ) -> RunOutcome:
     """Run a job for one day in this process, against the workspace's own Dagster instance.
@@ -84,6 +85,8 @@ def run_in_process(
         Train the model even when it is not due.
     override_guard : str, optional
         Who lets exports pass the mass-change guard, and why.
+    plan_hash : str, optional
+        Exports do exactly the plan with this hash.
     on_progress : callable, optional
         Called with ("planned", "", number of steps), then ("start" | "success" | "failure", step).
 
@@ -115,7 +118,7 @@ def run_in_process(
             result = definition.execute_in_process(
                 instance=instance,
                 partition_key=as_of.key if definition.partitions_def else None,
-                run_config=_run_config(definition, runtime, train, override_guard),
+                run_config=_run_config(definition, runtime, train, override_guard, plan_hash),
                 tags={PID_TAG: str(os.getpid())},
             )
     evaluations = result.get_asset_check_evaluations()
@@ -133,16 +136,15 @@ def _selected(defs: dg.Definitions, selection: list[str] | None) -> set[dg.Asset
 
 
 def _run_config(
-    definition: dg.JobDefinition, runtime: Runtime, train: bool, override_guard: str | None
+    definition: dg.JobDefinition, runtime: Runtime, train: bool, override_guard: str | None, plan_hash: str | None
 ) -> dict[str, Any]:
     steps = {node.name for node in definition.graph.node_defs}
     ops: dict[str, Any] = {}
     if train:
         ops["scores__propensity_model"] = {"config": {"force": True}}
-    if override_guard:
-        ops |= {
-            f"export__{name}": {"config": {"override_guard": override_guard}} for name in runtime.program.destinations
-        }
+    settings = {"override_guard": override_guard or "", "plan_hash": plan_hash or ""}
+    if any(settings.values()):
+        ops |= {f"export__{name}": {"config": settings} for name in runtime.program.destinations}
     return {"loggers": {"progress": {}}, "ops": {step: config for step, config in ops.items() if step in steps}}
 
 

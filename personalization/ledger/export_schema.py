@@ -87,6 +87,20 @@ acknowledged = Table(
     CheckConstraint(one_of_these("state", ("present", "removed", "retracted")), name="ck_acknowledged_state"),
 )
 
+export_retries = Table(
+    "export_retries",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column(
+        "up_to_run",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="rejections up to it do not count any more",
+    ),
+    Column("recorded_at", Instant, nullable=False),
+)
+
 leases = Table(
     "leases",
     metadata,

@@ -61,6 +61,7 @@ def test_killed_after_normalisation_and_after_an_export(line: Line, blank: Path,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)  # a dozen runs, each killed later than the one before
 def test_killed_after_every_stage(line: Line, blank: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(blank, tmp_path / "shop"))
     boundaries = [step for step in steps(line) if step.startswith(STAGE_ENDS)]

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from personalization.as_of import AsOf
 from personalization.ledger.contacts import Contacts
 from personalization.ledger.export_books import ExportBooks
+from personalization.ledger.rejections import Rejections
 from personalization.stages.export.adapters.registry import check_fields, destination_of, mapping_version
 from personalization.stages.export.cut import Contact, Cut
 from personalization.stages.export.desired import DESIRED, create_desired
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 IDENTITY = "landed.identity"
 SAMPLES = 5
 _OPERATIONS = ("retract", "remove", "change", "add")
-_STOPPED = ("suppressed", "invalid")
+_STOPPED = ("suppressed", "invalid", "held")
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,10 @@ class Plan:
     ----------
     rows : pyarrow.Table
         For the outbox, in the order in which they will be sent: `operation`, `customer_token`, `address_token`,
-        `campaign`, `purpose`, `payload`, `row_hash`, `state` (planned, suppressed or invalid), `reason`.
+        `campaign`, `purpose`, `payload`, `row_hash`, `state` (planned, suppressed, invalid or held), `reason`.
     counts : dict
-        Rows that would be sent by retract, remove, change, add; and those that would not: suppressed, invalid.
+        Rows that would be sent by retract, remove, change, add; and those that would not: suppressed, invalid,
+        and held: what the destination refused several times waits for its day (see `ledger.rejections`).
     desired, unchanged, present : int
         Contacts that should be there, that are already as they should be, that are there.
     guard : str or None
@@ -116,7 +118,8 @@ def plan_destination(runtime: Runtime, name: str, as_of: AsOf) -> Plan:
         cut = Cut(runtime.ledger, runtime.program.purposes, identity)
         opted_out = cut.opted_out(known)
         create_desired(session, runtime.program, name, destination, as_of)
-        with session.registered(_known=known, _opted_out=opted_out):
+        waiting = Rejections(runtime.ledger).waiting(name, as_of.day)
+        with session.registered(_known=known, _opted_out=opted_out, _waiting=waiting):
             rows = session.arrow(_DIFFERENCE)
             desired, unchanged, present = session.rows(_TOTALS)[0]
         session.execute(f"drop table {DESIRED}")
@@ -186,10 +189,12 @@ _DIFFERENCE = f"""
             d.purpose,
             d.payload,
             d.row_hash,
-            case when d.problem is null then 'planned' else 'invalid' end as state,
-            d.problem as reason
+            case when d.problem is not null then 'invalid' when w.reason is not null then 'held' else 'planned' end
+                as state,
+            coalesce(d.problem, w.reason) as reason
         from {DESIRED} d
         left join _known k using (address_token)
+        left join _waiting w on w.address_token = d.address_token and w.row_hash = d.row_hash
         where d.problem is not null or k.state is distinct from 'present' or k.row_hash <> d.row_hash
     ),
     unwanted as (

@@ -15,7 +15,20 @@ from personalization.stages.monitoring.summary import Missing, RunSummary, best_
 from personalization.stages.monitoring.words import reason_in_words
 
 if TYPE_CHECKING:
+    from personalization.ledger.export_books import Books
     from personalization.plan import RunPlan
+    from personalization.stages.export.planner import Plan
+    from personalization.stages.export.status import Status
+
+_PLANNED = {
+    "retract": "opt out there",
+    "remove": "clear our fields",
+    "change": "update",
+    "add": "create",
+    "suppressed": "stop: no consent",
+    "invalid": "leave: does not fit",
+    "held": "hold: refused before",
+}
 
 
 def summary_renderables(summary: RunSummary) -> Iterator[RenderableType]:
@@ -62,6 +75,60 @@ def plan_renderables(plan: RunPlan) -> Iterator[RenderableType]:
         for export in plan.exports:
             if export.guard:
                 yield Text.assemble(("! ", "yellow bold"), f"{export.destination}: {export.guard}")
+
+
+def export_plan_renderables(plan: Plan) -> Iterator[RenderableType]:
+    """One destination's plan: counts, samples by customer token, what the guard objects to, and the hash."""
+    table = _table(
+        f"{plan.destination} ({plan.platform}), as of {plan.as_of.key}", ["would"], ["contacts"], ["such as"]
+    )
+    for name, count in plan.counts.items():
+        _row(table, _PLANNED[name], count, "\n".join(plan.samples[name][:3]))
+    _row(table, "leave unchanged", plan.unchanged, "")
+    yield table
+    if plan.guard:
+        yield Text.assemble(("! ", "yellow bold"), f"the guard would stop it: {plan.guard}")
+    yield Text.assemble(("Plan ", "dim"), plan.hash)
+
+
+def books_renderables(runs: Sequence[Books]) -> Iterator[RenderableType]:
+    """The books of export runs, one a line."""
+    ends = ("planned", "acked", "rejected", "suppressed", "invalid", "uncertain", "held")
+    table = _table("Export runs", ["run", "destination", "as of"], ends, ["state"])
+    for books in runs:
+        state = books.state if books.closes else "does not close"
+        if books.problem:
+            state += f": {books.problem}"
+        _row(table, str(books.run), books.destination, books.as_of, *(getattr(books, end) for end in ends), state)
+    yield table
+
+
+def status_renderables(destinations: Sequence[Status]) -> Iterator[RenderableType]:
+    """How destinations stand, one a line."""
+    table = _table(
+        "Destinations",
+        ["destination", "platform", "last run"],
+        ["present", "removed", "opted out", "uncertain", "refused"],
+        ["now"],
+    )
+    for each in destinations:
+        last = f"{each.last.as_of}, {each.last.state}" if each.last else "never"
+        numbers = (each.present, each.removed, each.retracted, each.uncertain, each.refused)
+        _row(table, each.destination, each.platform, last, *numbers, f"at work: {each.working}" if each.working else "")
+    yield table
+
+
+def rejections_renderables(destination: str, rows: Sequence[dict[str, Any]]) -> Iterator[RenderableType]:
+    """Contacts a destination refused, at most fifty of them."""
+    if not rows:
+        yield Text(f"{destination} has taken everything.")
+        return
+    table = _table(f"Refused by {destination}", ["customer", "campaign"], ["tries"], ["again on", "reason"])
+    for row in rows[:50]:
+        _row(table, row["customer_token"], row["campaign"] or "", row["tries"], row["due"], row["reason"])
+    yield table
+    if len(rows) > 50:
+        yield Text(f"… and {len(rows) - 50:,} more: --csv FILE writes all of them", style="dim")
 
 
 def _part(title: str, part: Any, table_of: Any) -> Iterable[RenderableType]:
