@@ -30,6 +30,9 @@ CHUNK = 5_000
 _PLACE = ("subject", "field", "source")
 _ITEM = (*_PLACE, "version", "value_token", "ciphertext", "recorded_at")
 _SUBJECT = ("subject", "key_id", "wrapped_key", "recorded_at")
+_SEALED = select(
+    *(vault_items.c[name] for name in _ITEM[:-1]), *(vault_subjects.c[name] for name in _SUBJECT[1:-1])
+).join_from(vault_items, vault_subjects)
 _T = TypeVar("_T")
 
 
@@ -106,22 +109,43 @@ class Vault:
     def reveal(self, value_tokens: Sequence[str]) -> dict[str, str]:
         """The values behind tokens. A token that the vault does not know, or no longer, is absent from the answer."""
         revealed: dict[str, str] = {}
-        columns = [vault_items.c[name] for name in _ITEM[:-1]] + [vault_subjects.c[name] for name in _SUBJECT[1:-1]]
+        order = vault_items.c.value_token, vault_items.c.subject, vault_items.c.source
         with self._ledger.read() as connection:
             for chunk in _chunks(sorted(set(value_tokens))):
-                query = (
-                    select(*columns)
-                    .join_from(vault_items, vault_subjects)
-                    .where(one_of(connection, vault_items.c.value_token, chunk))
-                    .order_by(vault_items.c.value_token, vault_items.c.subject, vault_items.c.source)
-                )
+                query = _SEALED.where(one_of(connection, vault_items.c.value_token, chunk)).order_by(*order)
                 for row in connection.execute(query):
                     if row.value_token not in revealed:  # several people can share a value, such as a first name
                         revealed[row.value_token] = self._decrypt(row)
         return revealed
 
-    def erase(self, subjects: Sequence[str]) -> Erasure:
-        """Destroy the data keys and all values of subjects, for good. Unknown subjects are no error."""
+    def of_subjects(self, subjects: Sequence[str]) -> list[VaultItem]:
+        """Everything kept about some subjects, in the clear; ordered by field, subject and source."""
+        found: list[VaultItem] = []
+        with self._ledger.read() as connection:
+            for chunk in _chunks(sorted(set(subjects))):
+                rows = connection.execute(_SEALED.where(one_of(connection, vault_items.c.subject, chunk)))
+                found += [self._opened(row) for row in rows]
+        return sorted(found, key=lambda item: (item.field, item.subject, item.source))
+
+    def with_values(self, value_tokens: Sequence[str]) -> list[VaultItem]:
+        """Every place where one of some values is kept, whoever's it is, in the clear."""
+        found: list[VaultItem] = []
+        with self._ledger.read() as connection:
+            for chunk in _chunks(sorted(set(value_tokens))):
+                rows = connection.execute(_SEALED.where(one_of(connection, vault_items.c.value_token, chunk)))
+                found += [self._opened(row) for row in rows]
+        return sorted(found, key=lambda item: (item.field, item.subject, item.source))
+
+    def erase(self, subjects: Sequence[str], values: Sequence[str] = ()) -> Erasure:
+        """Destroy the data keys and all values of subjects, for good. Unknown subjects are no error.
+
+        Parameters
+        ----------
+        subjects : sequence of str
+            Tokens of the records.
+        values : sequence of str, optional
+            Tokens of values that are removed wherever they are kept, also where they are another subject's.
+        """
         erased = removed = 0
         with self._ledger.begin() as connection:
             for chunk in _chunks(sorted(set(subjects))):
@@ -130,6 +154,10 @@ class Vault:
                 ).rowcount
                 erased += connection.execute(
                     delete(vault_subjects).where(one_of(connection, vault_subjects.c.subject, chunk))
+                ).rowcount
+            for chunk in _chunks(sorted(set(values))):
+                removed += connection.execute(
+                    delete(vault_items).where(one_of(connection, vault_items.c.value_token, chunk))
                 ).rowcount
         return Erasure(erased, removed, self.compact())
 
@@ -205,6 +233,9 @@ class Vault:
 
     def _cipher(self, row: Row) -> AESGCM:
         return AESGCM(self._keys.unwrap(row.wrapped_key, row.subject.encode(), row.key_id))
+
+    def _opened(self, row: Row) -> VaultItem:
+        return VaultItem(row.subject, row.field, row.value_token, self._decrypt(row), row.source)
 
     def _decrypt(self, row: Row) -> str:
         cipher = self._cipher(row)

@@ -1,0 +1,137 @@
+"""Who is meant by an address, a customer id or a token, and every identifier by which the person was ever known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from personalization.errors import DataError
+from personalization.ledger import VaultItem, normalise_email, normalise_id, normalise_phone
+from personalization.stages.sync.identity_links import last_owner_query, links_folder
+
+if TYPE_CHECKING:
+    from personalization.runtime import Runtime
+
+IDENTITY = "landed.identity"
+NORMALISERS = {"email": normalise_email, "phone": normalise_phone}
+"""Fields of the vault whose values are identifiers: they find the person again."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """A person by all identifiers.
+
+    Attributes
+    ----------
+    tokens : tuple of str
+        Every identifier token: customer ids, addresses and telephone numbers, former ones too.
+    held : tuple of VaultItem
+        What the vault holds about the person.
+    asked : str
+        The normalised identifier that was asked about, in the clear; empty when it was a token.
+    """
+
+    tokens: tuple[str, ...]
+    held: tuple[VaultItem, ...] = field(repr=False)
+    asked: str = field(default="", repr=False)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything but the question itself refers to the person."""
+        return bool(self.held) or len(self.tokens) > 1
+
+    def values(self, *fields: str) -> list[str]:
+        """Distinct values in the clear, of some fields or of all, as the sources wrote them."""
+        return sorted({item.value for item in self.held if not fields or item.field in fields})
+
+    def identifiers(self, kind: str) -> list[str]:
+        """Distinct normalised addresses (`email`) or telephone numbers (`phone`), the one asked about included."""
+        normalise = NORMALISERS[kind]
+        found = {normalise(value) for value in [*self.values(kind), self.asked]}
+        return sorted(value for value in found if value)
+
+
+def find_person(runtime: Runtime, asked: str) -> Person:
+    """The person behind an e-mail address, a telephone number, a customer id or an identifier token.
+
+    Somebody who is not known is a person all the same, of one identifier: a request about an unknown address is
+    answered too, and its erasure keeps the address from ever being mailed.
+
+    Raises
+    ------
+    DataError
+        What was given can't be an identifier. It is never repeated in the message.
+    """
+    token, plain = _token_of(runtime, asked.strip())
+    tokens = _closure(runtime, [token])
+    held = _held(runtime, tokens)
+    if not _has_identity(runtime):
+        # without the table of identities, records that share an address or number are one person
+        tokens = sorted({*tokens, *(item.subject for item in held), *(item.value_token for item in held if _names(item))})
+        held = _held(runtime, tokens)
+    return Person(tuple(tokens), tuple(held), plain)
+
+
+def _names(item: VaultItem) -> bool:
+    return item.field in NORMALISERS
+
+
+def _token_of(runtime: Runtime, asked: str) -> tuple[str, str]:
+    """The identifier token of what was asked about, and the identifier itself."""
+    keys = runtime.keys
+    if asked.startswith("t1_"):
+        return asked, ""
+    if "@" in asked:
+        address = normalise_email(asked)
+        if address is None:
+            raise DataError("this is not a valid e-mail address", hint="write it as name@example.org")
+        return keys.token("email", address), address
+    phone = normalise_phone(asked) if asked.startswith(("+", "00")) else None
+    if phone:
+        return keys.token("phone", phone), phone
+    identifier = normalise_id(asked)
+    if identifier is None:
+        raise DataError("nobody was asked about", hint="give an e-mail address, a customer id or a token")
+    return keys.token("customer", identifier), identifier
+
+
+def _has_identity(runtime: Runtime) -> bool:
+    if not runtime.workspace.warehouse.exists():
+        return False
+    with runtime.warehouse.connect() as session:
+        return session.has_table(IDENTITY)
+
+
+def _closure(runtime: Runtime, tokens: Sequence[str]) -> list[str]:
+    """All identifiers of the person, with those that the links of the past say the person had last."""
+    found = set(tokens)
+    if _has_identity(runtime):
+        with runtime.warehouse.connect() as session:
+            links = last_owner_query(links_folder(runtime.workspace.history))
+            with session.registered(_asked=pa.table({"token": pa.array(sorted(found), pa.string())})):
+                rows = session.rows(
+                    f"""
+                    with people as (
+                        select customer_token from {IDENTITY} where identifier_token in (select token from _asked)
+                            or customer_token in (select token from _asked)
+                    ), own as (
+                        select unnest([identifier_token, customer_token]) as token from {IDENTITY}
+                        where customer_token in (from people)
+                    )
+                    select token from own
+                    union
+                    select identifier_token from ({links}) where customer_key in (from own)
+                    """  # noqa: S608  (names of ours)
+                )
+        found |= {token for (token,) in rows}
+    return sorted(found)
+
+
+def _held(runtime: Runtime, tokens: Iterable[str]) -> list[VaultItem]:
+    """Values kept under the person's tokens, and the same addresses and numbers where others' records have them."""
+    vault, wanted = runtime.ledger.vault(runtime.keys), sorted(set(tokens))
+    found = {item.place: item for item in [*vault.of_subjects(wanted), *vault.with_values(wanted)]}
+    return [found[place] for place in sorted(found, key=lambda place: (place[1], place[0], place[2]))]

@@ -1,0 +1,70 @@
+"""Every table of the ledger, and what becomes of a person's rows in it. A test fails when a new table is not named.
+
+The warehouse, the landing zone and the history need no such list: there every column of every table is looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Fate(StrEnum):
+    """What erasure does to the rows of a person in a table of the ledger."""
+
+    NONE = "holds nothing of people"
+    KEPT = "kept: proof that has to outlive erasure, tokens only"
+    SHREDDED = "destroyed with the person's data key"
+    REMOVED = "removed"
+    BLANKED = "kept without anything that refers to the person, so that the books still close"
+    BODIES = "encrypted bodies are destroyed; that an event came is kept"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A table of the ledger.
+
+    Attributes
+    ----------
+    fate : Fate
+    title : str
+        What its rows are, in the words of the copy that a person gets.
+    why : str
+        Why rows are kept, when they are.
+    """
+
+    fate: Fate
+    title: str
+    why: str = ""
+
+
+_PROOF = "shows that mailing was allowed then, and keeps an opt-out in force (GDPR 7.1, 17.3 b and e)"
+
+LEDGER: dict[str, Place] = {
+    "acknowledged": Place(Fate.REMOVED, "What platforms hold about you"),
+    "alembic_version": Place(Fate.NONE, "Version of the schema"),
+    "consent_conflicts": Place(Fate.KEPT, "Statements that came twice with different content", _PROOF),
+    "consent_events": Place(Fate.KEPT, "What you agreed to and withdrew", _PROOF),
+    "experiment_protocols": Place(Fate.NONE, "Experiments"),
+    "export_runs": Place(Fate.NONE, "Exports"),
+    "inbox": Place(Fate.BODIES, "Messages from platforms and shops about you"),
+    "inbox_conflicts": Place(Fate.BODIES, "Messages that came twice with different content"),
+    "inbox_dead_letters": Place(Fate.NONE, "Messages that could not be understood"),
+    "inbox_watermarks": Place(Fate.NONE, "How far messages are worked off"),
+    "key_fingerprints": Place(Fate.NONE, "Fingerprints of keys"),
+    "leases": Place(Fate.NONE, "Who works on what"),
+    "models": Place(Fate.NONE, "Models"),
+    "outbox": Place(Fate.BLANKED, "What was sent about you to platforms"),
+    "privacy_log": Place(
+        Fate.KEPT, "What was done about your requests", "must be kept for at least 24 months (CCPA section 7101)"
+    ),
+    "privacy_requests": Place(
+        Fate.KEPT, "Your requests about your data", "must be kept for at least 24 months (CCPA section 7101)"
+    ),
+    "run_book": Place(Fate.NONE, "Runs"),
+    "suppressions": Place(
+        Fate.KEPT, "That you must not be mailed", "keeps you from being mailed again, whatever is imported later"
+    ),
+    "vault_items": Place(Fate.SHREDDED, "Your name, addresses and numbers, encrypted"),
+    "vault_subjects": Place(Fate.SHREDDED, "The keys to your name, addresses and numbers"),
+}
