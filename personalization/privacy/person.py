@@ -70,7 +70,9 @@ def find_person(runtime: Runtime, asked: str) -> Person:
     held = _held(runtime, tokens)
     if not _has_identity(runtime):
         # without the table of identities, records that share an address or number are one person
-        tokens = sorted({*tokens, *(item.subject for item in held), *(item.value_token for item in held if _names(item))})
+        tokens = sorted(
+            {*tokens, *(item.subject for item in held), *(item.value_token for item in held if _names(item))}
+        )
         held = _held(runtime, tokens)
     return Person(tuple(tokens), tuple(held), plain)
 

@@ -41,9 +41,7 @@ class Relation:
     def condition(self, columns: Iterable[str] | None = None) -> str:
         """SQL that holds for rows with one of the tokens `$tokens` (also `$pattern`) in any of the columns."""
         wanted = None if columns is None else set(columns)
-        parts = [
-            _holds(quoted(name), kind) for name, kind in self.columns if wanted is None or name in wanted
-        ]
+        parts = [_holds(quoted(name), kind) for name, kind in self.columns if wanted is None or name in wanted]
         return f"({' or '.join(parts)})" if parts else "false"
 
 
@@ -145,7 +143,9 @@ def ledger_condition(table: Table, tokens: Sequence[str]) -> Any:
     """What holds for rows of a ledger's table with one of the tokens in any text, JSON included."""
     return or_(
         *(
-            or_(column.in_(tokens), *((func.length(column) > TOKEN_LENGTH) & column.contains(token) for token in tokens))
+            or_(
+                column.in_(tokens), *((func.length(column) > TOKEN_LENGTH) & column.contains(token) for token in tokens)
+            )
             for column in text_columns(table)
         )
     )
@@ -170,7 +170,9 @@ def ledger_count(connection: Connection, table: Table, tokens: Sequence[str]) ->
 
 def contains_value(table: Table, values: Sequence[str]) -> Any:
     """What holds for rows of a ledger's table with one of some plain values in any text."""
-    return or_(*(cast(column, Text).contains(value, autoescape=True) for column in text_columns(table) for value in values))
+    return or_(
+        *(cast(column, Text).contains(value, autoescape=True) for column in text_columns(table) for value in values)
+    )
 
 
 def _readable(value: Any) -> Any:

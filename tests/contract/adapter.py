@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from personalization.errors import ExportError
+from personalization.stages.export.adapters.registry import adapter_for
 from tests.export.killable import Killable, killable
 from tests.export.shop import DAY, Shop, address
 
@@ -207,3 +208,18 @@ class AdapterContract:
         shop.export(self.destination, "2017-12-04")
         assert self.held(platform) == self.wanted(shop)
         assert all(books.closes for books in shop.books(self.destination))
+
+    def test_an_erased_person_is_gone_and_stays_gone(self, shop: Shop, platform: Any) -> None:
+        shop.export(self.destination)
+        shop.withdraw(2)
+        shop.export(self.destination)
+        runtime = shop.runtime
+        adapter = adapter_for(runtime.program, self.destination, runtime.workspace)
+        people = (1, 2)
+        addresses = [address(number) for number in people]
+        external = runtime.keys.tokens(f"export:{self.destination}", [shop.customer(number) for number in people])
+        assert adapter.erase([*addresses, "never.seen@example.com"], external) == 2
+        assert {holding.address for holding in adapter.holdings()} == {
+            address(number) for number in range(self.customers) if number not in people
+        }
+        assert adapter.erase(addresses, external) == 0, "an interrupted erasure can be repeated"

@@ -226,3 +226,26 @@ class Adapter(Protocol):
         ExportError
             It can't be read.
         """
+
+    def erase(self, addresses: Sequence[str], external_ids: Sequence[str]) -> int:
+        """Delete people for good, with everything the destination keeps about them; not the same as opting them out.
+
+        Done again it changes nothing, so that an interrupted erasure can be repeated.
+
+        Parameters
+        ----------
+        addresses : sequence of str
+            Every address under which the destination may know them. One it does not know is no error.
+        external_ids : sequence of str
+            Their tokens in the destination's own namespace, for destinations that can look for them.
+
+        Returns
+        -------
+        int
+            How many contacts were deleted.
+
+        Raises
+        ------
+        DestinationError, Postponed, Lost
+            Some may still be there.
+        """

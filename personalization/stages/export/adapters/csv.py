@@ -18,6 +18,7 @@ from typing import Any
 
 from personalization.ledger.outbox import Outcome
 from personalization.program.models import CsvDestination
+from personalization.stages.export.adapters import csv_erasure
 from personalization.stages.export.adapters.base import (
     Batch,
     Contact,
@@ -133,6 +134,10 @@ class CsvAdapter:
                         values = {name: row.get(name, "").removeprefix("'") for name in names}
                         held[row["email"]] = Holding(row["email"], active, values)
         yield from held.values()
+
+    def erase(self, addresses: Sequence[str], external_ids: Sequence[str]) -> int:
+        """Take people out of every file written so far. Who imported a file has to delete them there."""
+        return csv_erasure.erase(sorted(self._folder.glob("run-*")), set(addresses), set(external_ids))
 
     def _folder_of(self, batch: Batch) -> Path:
         """Sorts in the order of writing, also when an earlier day is exported later."""

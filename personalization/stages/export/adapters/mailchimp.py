@@ -30,6 +30,7 @@ from personalization.stages.export.adapters.mailchimp_shapes import (
     data_centre_url,
     differing_fields,
     member_call,
+    subscriber_hash,
     words,
 )
 
@@ -170,6 +171,21 @@ class MailchimpAdapter:
             if len(members) < PAGE:
                 return
             offset += PAGE
+
+    def erase(self, addresses: Sequence[str], external_ids: Sequence[str]) -> int:
+        """See `Adapter.erase`: deletes members permanently. Mailchimp never takes the address back through its API.
+
+        https://mailchimp.com/developer/marketing/api/list-members/delete-list-member/
+        """
+        deleted = 0
+        for address in sorted({address.lower() for address in addresses}):
+            path = f"{self._list}/members/{subscriber_hash(address)}/actions/delete-permanent"
+            answer = self._http.call("POST", path)
+            if answer.status == 404:
+                continue  # never there, or deleted before
+            self._expect(answer, "delete a member permanently")
+            deleted += 1
+        return deleted
 
     def _send_directly(self, batch: Batch) -> Sent:
         waits: list[float] = []
