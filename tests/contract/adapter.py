@@ -36,11 +36,16 @@ class AdapterContract:
     """Tests that run for every platform, through the exporter, against the real thing or its sandbox."""
 
     destination: str
+    settings: str | None = None
+    """The destination's entry in destinations.yaml, without `fields`, when the shop does not have it yet."""
     customers = 8
 
     @pytest.fixture
     def shop(self, tmp_path: Path) -> Shop:
-        return Shop.open(tmp_path / "shop", self.customers)
+        shop = Shop.open(tmp_path / "shop", self.customers)
+        if self.settings:
+            shop.add_destination(self.destination, self.settings)
+        return shop
 
     @pytest.fixture
     def platform(self, shop: Shop) -> Iterator[Any]:

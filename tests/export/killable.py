@@ -26,8 +26,8 @@ class Killable:
 
     def export(self, root: Path, destination: str, day: str, crash_at: str = "") -> int:
         """Export in a process of its own. Returns its exit code: 0, 8 for an ExportError, -9 when it was killed."""
-        environment = {name: os.environ.get(name, "") for name in ("MAILCHIMP_BASE_URL", "MAILCHIMP_API_KEY")}
-        command = {"root": str(root), "destination": destination, "day": day, "crash_at": crash_at, "env": environment}
+        command: dict[str, Any] = {"root": str(root), "destination": destination, "day": day, "crash_at": crash_at}
+        command["env"] = dict(os.environ)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(command) + "\n")

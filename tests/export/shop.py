@@ -107,6 +107,18 @@ class Shop:
         path.write_text(text.replace(old, new))
         self.__dict__.pop("runtime", None)
 
+    def add_destination(self, name: str, settings: str) -> None:
+        """A further destination of all campaigns, with the fields of the others.
+
+        Parameters
+        ----------
+        settings : str
+            Its entry in destinations.yaml without `fields`: a setting a line.
+        """
+        lines = "".join(f"    {line}\n" for line in settings.strip().splitlines())
+        self.edit("destinations", "  file:\n", f"  {name}:\n{lines}    fields: *fields\n  file:\n")
+        self.edit("campaigns", "file]", f"{name}, file]")
+
     def customer(self, number: int) -> str:
         return self.runtime.keys.token("customer", str(number))
 
