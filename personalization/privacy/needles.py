@@ -56,9 +56,9 @@ def _encoded(text: str) -> Iterator[tuple[str, bytes]]:
             yield label, coded.translate(bytes.maketrans(b"+/", b"-_"))
     yield "hex", plain.hex().encode()
     yield "hex", plain.hex().upper().encode()
-    for coded in (quote(text, safe=""), quote(text), quote_plus(text)):
-        yield "url", coded.encode()
-        yield "url", _lower_escapes(coded).encode()
+    for escaped in (quote(text, safe=""), quote(text), quote_plus(text)):
+        yield "url", escaped.encode()
+        yield "url", _lower_escapes(escaped).encode()
     yield "json", json.dumps(text)[1:-1].encode()
     yield "html", escape(text).encode()
     yield "html", text.replace("@", "&#64;").encode()

@@ -70,15 +70,10 @@ def find_person(runtime: Runtime, asked: str) -> Person:
     held = _held(runtime, tokens)
     if not _has_identity(runtime):
         # without the table of identities, records that share an address or number are one person
-        tokens = sorted(
-            {*tokens, *(item.subject for item in held), *(item.value_token for item in held if _names(item))}
-        )
+        linked = {item.subject for item in held} | {item.value_token for item in held if item.field in NORMALISERS}
+        tokens = sorted({*tokens, *linked})
         held = _held(runtime, tokens)
     return Person(tuple(tokens), tuple(held), plain)
-
-
-def _names(item: VaultItem) -> bool:
-    return item.field in NORMALISERS
 
 
 def _token_of(runtime: Runtime, asked: str) -> tuple[str, str]:

@@ -170,9 +170,8 @@ def ledger_count(connection: Connection, table: Table, tokens: Sequence[str]) ->
 
 def contains_value(table: Table, values: Sequence[str]) -> Any:
     """What holds for rows of a ledger's table with one of some plain values in any text."""
-    return or_(
-        *(cast(column, Text).contains(value, autoescape=True) for column in text_columns(table) for value in values)
-    )
+    texts = [cast(column, Text) for column in text_columns(table)]
+    return or_(*(text.contains(value, autoescape=True) for text in texts for value in values))
 
 
 def _readable(value: Any) -> Any:

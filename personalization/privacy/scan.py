@@ -28,16 +28,8 @@ DEEPEST = 4
 _ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 _GZIP = re.compile(rb"\x1f\x8b\x08")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{64,}={0,2}")
-_COMPRESSED = (
-    b"\x1f\x8b\x08",
-    b"\x78\x01",
-    b"\x78\x5e",
-    b"\x78\x9c",
-    b"\x78\xda",
-    b"BZh",
-    b"\xfd7zXZ\x00",
-    b"PK\x03\x04",
-)
+_ZLIB_HEADS = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+_COMPRESSED = (b"\x1f\x8b\x08", *_ZLIB_HEADS, b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04")
 _LONGEST = 1 << 30  # of what one container unpacks to
 
 
@@ -150,10 +142,9 @@ class _Searched:
         """Values, which in the file itself can be split over pages."""
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as database:
             database.text_factory = bytes
-            names = [
-                name.decode() for (name,) in database.execute("select name from sqlite_schema where type = 'table'")
-            ]
-            for table in names:
+            names = database.execute("select name from sqlite_schema where type = 'table'").fetchall()
+            for (name,) in names:
+                table = name.decode()
                 quoted = table.replace('"', '""')
                 rows = database.execute(f'select * from "{quoted}"')  # noqa: S608  (quoted)
                 columns = [column[0] for column in rows.description]
