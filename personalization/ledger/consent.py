@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -12,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Row, Table, func, select
 
 from personalization.ledger.consent_chain import ChainState, chain_state, link, verify_chain
 from personalization.ledger.consent_event import CONTENT_COLUMNS, ConsentEvent, canonical_json, content_sha256
@@ -41,6 +42,15 @@ class ConsentState:
     @property
     def granted(self) -> bool:
         return self.state == GRANTED
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An event as the ledger has it: its number in the chain and when it was put there."""
+
+    seq: int
+    recorded_at: datetime
+    event: ConsentEvent
 
 
 class Consent:
@@ -126,6 +136,31 @@ class Consent:
         }
         return {subject: states.get(subject, ConsentState("none")) for subject in subjects}
 
+    def person(
+        self, identifiers: Iterable[str], purposes: Iterable[str], *, connection: Connection | None = None
+    ) -> dict[str, ConsentState]:
+        """Where one person stands on each of some purposes, over all of the person's identifier tokens."""
+        tokens = sorted(set(identifiers))
+        with nullcontext(connection) if connection is not None else self._ledger.read() as reader:
+            states = {}
+            for purpose in purposes:
+                said = read_events(reader, purpose, subjects=tokens)
+                one = pa.array(["person"] * len(said), pa.string())
+                found = fold(said.set_column(0, "subject_token", one)).to_pylist()
+                states[purpose] = (
+                    ConsentState(found[0]["state"], found[0]["effective_at"], found[0]["event_id"])
+                    if found
+                    else ConsentState("none")
+                )
+            return states
+
+    def history(self, subjects: Iterable[str], *, connection: Connection | None = None) -> list[Recorded]:
+        """Every event of some identifiers, in the order in which they were recorded."""
+        query = select(consent_events).order_by(consent_events.c.seq)
+        with nullcontext(connection) if connection is not None else self._ledger.read() as reader:
+            chosen = one_of(reader, consent_events.c.subject_token, sorted(set(subjects)))
+            return [_recorded(row) for row in reader.execute(query.where(chosen))]
+
     def head(self) -> str:
         """The hash of the last event: it vouches for all events. Sixty-four zeros when there is none."""
         with self._ledger.read() as connection:
@@ -178,6 +213,12 @@ def _append_chunk(connection: Connection, chunk: list[ConsentEvent]) -> tuple[in
     bulk_insert(connection, consent_events, _COLUMNS, _chained(chain_state(connection), contents, recorded_at))
     bulk_insert(connection, consent_conflicts, [column.name for column in consent_conflicts.c], conflicts)
     return len(contents), len(conflicts)
+
+
+def _recorded(row: Row) -> Recorded:
+    values = {name: getattr(row, name) for name in CONTENT_COLUMNS}
+    values["evidence"] = None if row.evidence is None else json.loads(row.evidence)
+    return Recorded(row.seq, row.recorded_at, ConsentEvent(**values))
 
 
 def _hashes(connection: Connection, table: Table, event_ids: list[str]) -> list[tuple[str, str]]:

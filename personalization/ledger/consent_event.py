@@ -13,9 +13,20 @@ from typing import Any
 from personalization.errors import DataError, did_you_mean
 from personalization.ledger.schema import to_micros
 
-OPT_IN = frozenset({"grant"})
+OPT_IN = frozenset({"grant", "confirm"})
 OPT_OUT = frozenset({"withdraw", "object", "expire"})
 ACTIONS = OPT_IN | OPT_OUT
+
+# Known fields of `ConsentEvent.evidence`; others may be there too.
+DOUBLE_OPT_IN_ID, CONFIRM_BY = "double_opt_in_id", "confirm_by"
+_EVIDENCE_TYPES: Mapping[str, type] = {
+    DOUBLE_OPT_IN_ID: str,
+    CONFIRM_BY: str,
+    "ip_token": str,
+    "ua_hash": str,
+    "gpc": bool,
+    "gpp_string": str,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +42,8 @@ class ConsentEvent:
     purpose : str
         A purpose of `program/consent.yaml`, e.g. `email.marketing`.
     action : str
-        `grant`; or one of the opt-outs `withdraw`, `object` (GDPR 21) and `expire`.
+        `grant`; `confirm`, which makes an earlier grant with the same `double_opt_in_id` count; or one of the
+        opt-outs `withdraw`, `object` (GDPR 21) and `expire`.
     effective_at : datetime
         When it was said, with a time zone; not when it arrived.
     source : str
@@ -41,14 +53,17 @@ class ConsentEvent:
     notice_version, notice_sha256 : str, optional
         What the person was told: see `notice_sha256`.
     evidence : mapping, optional
-        Further proof as JSON values, without direct identifiers.
+        Further proof as JSON values, without direct identifiers: `double_opt_in_id` and `confirm_by` (an ISO 8601
+        moment) of a grant that counts only once it is confirmed, `ip_token`, `ua_hash`, `gpc` (true when the browser
+        sent Global Privacy Control), `gpp_string` (as the IAB's Global Privacy Platform encodes it).
     actor : str, optional
         Who entered it, when not the person: e.g. `support`.
 
     Raises
     ------
     DataError
-        An empty id, subject or purpose, an unknown action, or a moment without a time zone.
+        An empty id, subject or purpose, an unknown action, a moment without a time zone, evidence of a wrong type, or
+        a confirmation that does not say of what.
     """
 
     event_id: str
@@ -80,6 +95,35 @@ class ConsentEvent:
             raise DataError(
                 f"consent event '{self.event_id}' is effective at {self.effective_at.isoformat()} without a time zone"
             )
+
+        self._check_evidence()
+
+    def _check_evidence(self) -> None:
+        evidence = self.evidence or {}
+        for name, kind in _EVIDENCE_TYPES.items():
+            if name in evidence and not isinstance(evidence[name], kind):
+                raise DataError(
+                    f"consent event '{self.event_id}' has the evidence {name} = {evidence[name]!r}, which is no "
+                    f"{'text' if kind is str else 'true or false'}"
+                )
+        if self.action == "confirm" and not evidence.get(DOUBLE_OPT_IN_ID):
+            raise DataError(
+                f"consent event '{self.event_id}' confirms nothing: its evidence has no {DOUBLE_OPT_IN_ID}",
+                hint="give the id that the evidence of the grant has",
+            )
+        if self.waits:
+            try:
+                confirm_by(evidence)
+            except (KeyError, ValueError):
+                raise DataError(
+                    f"consent event '{self.event_id}' is a grant to be confirmed without a moment by when",
+                    hint=f"give the evidence {CONFIRM_BY} as in 2026-01-08T00:00:00+00:00",
+                ) from None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is a grant that counts only when a `confirm` with the same `double_opt_in_id` follows in time."""
+        return self.action == "grant" and bool((self.evidence or {}).get(DOUBLE_OPT_IN_ID))
 
     @property
     def opts_out(self) -> bool:
@@ -123,6 +167,11 @@ CONTENT_COLUMNS = (
     "actor",
     "effective_at",
 )
+
+
+def confirm_by(evidence: Mapping[str, Any]) -> int:
+    """Until which microsecond since 1970 UTC, itself included, a grant with this evidence can be confirmed."""
+    return to_micros(datetime.fromisoformat(evidence[CONFIRM_BY]))
 
 
 def canonical_json(value: Mapping[str, Any]) -> str:

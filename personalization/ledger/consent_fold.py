@@ -2,19 +2,25 @@
 
 The latest event counts; at the same moment an opt-out beats an opt-in. As a maximum it does not depend on the order
 of events, on repetition, or on folding in parts.
+
+A grant that waits for its confirmation is no event for this rule until it is confirmed in time; then it counts from
+the moment it was said. So a confirmation can't revive what was withdrawn since, however often it is used.
 """
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import BigInteger, Connection, case, select, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, or_, select, type_coerce
 
-from personalization.ledger.consent_event import OPT_OUT
+from personalization.ledger.consent_event import DOUBLE_OPT_IN_ID, OPT_OUT, confirm_by
 from personalization.ledger.engine import one_of
 from personalization.ledger.schema import consent_events
 
@@ -36,31 +42,82 @@ def read_events(
 ) -> pa.Table:
     """The events of a purpose as rows of the schema SNAPSHOT: what each of them would make of its subject's state.
 
+    Grants that wait for a confirmation are there when they are confirmed, and confirmations never.
+
     Parameters
     ----------
     after_seq, up_to_seq : int
-        Only events numbered above the first and not above the second.
+        Only events numbered above the first and not above the second. With a confirmation comes the grant that it
+        confirms, also when that has a smaller number.
     effective_before : int, optional
         Only events effective before this microsecond since 1970 UTC.
     subjects : sequence of str, optional
         Only events of these identifier tokens.
     """
     columns = consent_events.c
-    effective_at = type_coerce(columns.effective_at, BigInteger)
-    state = case((columns.action.in_(OPT_OUT), WITHDRAWN), else_=GRANTED)
-    query = select(columns.subject_token, state, effective_at, columns.event_id).where(
-        columns.purpose == purpose, columns.seq > after_seq
-    )
-    if up_to_seq is not None:
-        query = query.where(columns.seq <= up_to_seq)
+    query = select(
+        columns.subject_token,
+        case((columns.action.in_(OPT_OUT), WITHDRAWN), else_=GRANTED),
+        _EFFECTIVE_AT,
+        columns.event_id,
+        case((_IN_TWO_STEPS, columns.evidence)),
+    ).where(columns.purpose == purpose, columns.seq > after_seq)
+    until = [] if up_to_seq is None else [columns.seq <= up_to_seq]
     if effective_before is not None:
-        query = query.where(effective_at < effective_before)
+        until.append(_EFFECTIVE_AT < effective_before)
     if subjects is not None:
         query = query.where(one_of(connection, columns.subject_token, subjects))
-    found = connection.execute(query).fetchall()
+    found = connection.execute(query.where(*until)).fetchall()
     if not found:
         return SNAPSHOT.empty_table()
-    arrays = [pa.array(values, field.type) for values, field in zip(zip(*found, strict=True), SNAPSHOT, strict=True)]
+    *values, evidence = zip(*found, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in zip(values, SNAPSHOT, strict=True)]
+    table = pa.Table.from_arrays(arrays, schema=SNAPSHOT)
+    in_two_steps = pa.array(evidence, pa.string()).is_valid()
+    if not pc.any(in_two_steps).as_py():
+        return table
+    asked = pc.unique(table.filter(in_two_steps)["subject_token"]).to_pylist()
+    return pa.concat_tables([table.filter(pc.invert(in_two_steps)), _confirmed(connection, purpose, asked, until)])
+
+
+_EFFECTIVE_AT = type_coerce(consent_events.c.effective_at, BigInteger)
+
+# A confirmation, or a grant that waits for one. The text is only looked into, not parsed, because this is asked of
+# every event; `_confirmed` does the rest.
+_IN_TWO_STEPS = or_(
+    consent_events.c.action == "confirm",
+    and_(consent_events.c.action == "grant", consent_events.c.evidence.contains(f'"{DOUBLE_OPT_IN_ID}":')),
+)
+
+
+def _confirmed(
+    connection: Connection, purpose: str, subjects: Sequence[str], until: Sequence[ColumnElement[bool]]
+) -> pa.Table:
+    """The grants of some subjects that wait for nothing, among those whose evidence speaks of a confirmation."""
+    columns = consent_events.c
+    query = select(columns.subject_token, columns.action, _EFFECTIVE_AT, columns.event_id, columns.evidence).where(
+        columns.purpose == purpose, _IN_TWO_STEPS, one_of(connection, columns.subject_token, subjects), *until
+    )
+    grants: list[tuple[str, int, str, dict[str, Any]]] = []
+    confirmations: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for subject, action, effective_at, event_id, text in connection.execute(query):
+        evidence = json.loads(text)
+        if action == "confirm":
+            confirmations[subject, evidence[DOUBLE_OPT_IN_ID]].append(effective_at)
+        else:
+            grants.append((subject, effective_at, event_id, evidence))
+    counted = [
+        (subject, GRANTED, effective_at, event_id)
+        for subject, effective_at, event_id, evidence in grants
+        if not evidence.get(DOUBLE_OPT_IN_ID)
+        or any(
+            effective_at <= moment <= confirm_by(evidence)
+            for moment in confirmations[subject, evidence[DOUBLE_OPT_IN_ID]]
+        )
+    ]
+    if not counted:
+        return SNAPSHOT.empty_table()
+    arrays = [pa.array(values, field.type) for values, field in zip(zip(*counted, strict=True), SNAPSHOT, strict=True)]
     return pa.Table.from_arrays(arrays, schema=SNAPSHOT)
 
 
