@@ -64,7 +64,7 @@ def read_events(
     ).where(columns.purpose == purpose, columns.seq > after_seq)
     until = [] if up_to_seq is None else [columns.seq <= up_to_seq]
     if effective_before is not None:
-        until.append(_EFFECTIVE_AT < effective_before)
+        until.append(effective_before > _EFFECTIVE_AT)
     if subjects is not None:
         query = query.where(one_of(connection, columns.subject_token, subjects))
     found = connection.execute(query.where(*until)).fetchall()

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
 from personalization.errors import KeyFileError
 from personalization.ledger import key_file
@@ -30,6 +30,7 @@ NONCE_BYTES = 12
 _TOKEN_BYTES = 20  # 160 bits: exactly 32 characters of base32
 _ALPHABET = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)  # RFC 4648, lower case
 _KEY_ID = re.compile(r"[a-z][a-z0-9]{0,7}")
+_LINK = re.compile(r"l1_(?P<key>[a-z][a-z0-9]{0,7})_(?P<sealed>[A-Za-z0-9_-]{22,400})", re.ASCII)
 
 
 class Keyring:
@@ -37,7 +38,7 @@ class Keyring:
 
     Keys are used, never handed out: `token` and `tokens` for identifiers, `suppression_token` for the do-not-mail
     list of erased people, `wrap` and `unwrap` for the vault's data keys, `seal`, `unseal` and `digest` for the bodies
-    of webhooks, `sign` for receipts and audits.
+    of webhooks, `seal_links` and `open_link` for links in e-mails, `sign` for receipts and audits.
 
     Attributes
     ----------
@@ -55,6 +56,7 @@ class Keyring:
         self.vault_key_id, vault_keys = _versioned(document, "vault", path)
         self._vault_ciphers = {key_id: AESGCM(key) for key_id, key in vault_keys.items()}
         self._seal_ciphers = {key_id: AESGCM(_derived(key, "seal")) for key_id, key in vault_keys.items()}
+        self._link_ciphers = {key_id: AESSIV(_link_key(key)) for key_id, key in vault_keys.items()}
         self._suppression_key = _key(document, "suppression_key", path)
         self._digest_key = _derived(self._suppression_key, "digest")  # never replaced: it tells a repetition for ever
         self._signing_key = _signing_key(document, path)
@@ -205,6 +207,32 @@ class Keyring:
         """A keyed SHA-256 in hex, the same for ever: tells whether two data are equal, and nothing else about them."""
         return hmac.digest(self._digest_key, data, "sha256").hex()
 
+    def seal_links(self, contents: Sequence[bytes]) -> list[str]:
+        """What stands in links for some contents: the same text for the same content, and nothing can be read from it.
+
+        AES-SIV (RFC 5297) under a key derived from the vault's current master key, as `l1_<key id>_<base64url>`.
+        """
+        head = f"l1_{self.vault_key_id}_"
+        cipher, context = self._link_ciphers[self.vault_key_id], [head.encode()]
+        return [
+            head + base64.urlsafe_b64encode(cipher.encrypt(content, context)).rstrip(b"=").decode()
+            for content in contents
+        ]
+
+    def open_link(self, text: str) -> bytes | None:
+        """The content that `seal_links` sealed; None when it is forged, cut, or of a key that is not in this file."""
+        found = _LINK.fullmatch(text)
+        cipher = self._link_ciphers.get(found["key"]) if found else None
+        if found is None or cipher is None or len(found["sealed"]) % 4 == 1:
+            return None
+        sealed = base64.urlsafe_b64decode(found["sealed"] + "=" * (-len(found["sealed"]) % 4))
+        try:
+            content = cipher.decrypt(sealed, [f"l1_{found['key']}_".encode()])
+        except (InvalidTag, ValueError):
+            return None
+        # base64 has several texts for some bytes: only the one that was written is a link
+        return content if base64.urlsafe_b64encode(sealed).rstrip(b"=").decode() == found["sealed"] else None
+
     def _namespace_key(self, namespace: str) -> bytes:
         key = self._namespaces.get((self.token_key_id, namespace))
         if key is None:
@@ -247,6 +275,11 @@ def _key(holder: dict[str, Any], name: str, path: Path) -> bytes:
 def _derived(key: bytes, purpose: str) -> bytes:
     """A key for another purpose, from which nothing about `key` can be told."""
     return hmac.digest(key, f"personalization/{purpose}/1\x00".encode(), "sha256")
+
+
+def _link_key(key: bytes) -> bytes:
+    """AES-SIV takes two keys of 256 bits, one after the other."""
+    return _derived(key, "link mac") + _derived(key, "link cipher")
 
 
 def verify_signature(public_key: str, signature: bytes, content: bytes) -> bool:

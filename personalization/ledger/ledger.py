@@ -14,8 +14,10 @@ from personalization.ledger import engine as databases
 from personalization.ledger.consent import ChainState, Consent
 from personalization.ledger.key_check import check_keys
 from personalization.ledger.keys import Keyring
+from personalization.ledger.links import Links
 from personalization.ledger.migrate import upgrade
 from personalization.ledger.model_registry import Models
+from personalization.ledger.preferences import Preferences
 from personalization.ledger.protocols import Protocols
 from personalization.ledger.run_book import Runs
 from personalization.ledger.suppressions import Suppressions
@@ -84,6 +86,14 @@ class Ledger:
     @cached_property
     def suppressions(self) -> Suppressions:
         return Suppressions(self)
+
+    @cached_property
+    def links(self) -> Links:
+        return Links(self)
+
+    @cached_property
+    def preferences(self) -> Preferences:
+        return Preferences(self)
 
     @cached_property
     def protocols(self) -> Protocols:

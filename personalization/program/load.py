@@ -19,6 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from personalization.errors import Position, ProgramError, did_you_mean
 from personalization.program import models as m
+from personalization.program.consent_check import consent_problems
 
 FILES: dict[str, type[m.Model]] = {
     "program": m.ProgramFile,
@@ -45,6 +46,9 @@ class Program:
     settings: m.ProgramFile
     sources: dict[str, m.FilesSource | m.DatabaseSource | m.RestSource | m.WebhookSource]
     purposes: dict[str, m.Purpose]
+    topics: dict[str, m.Topic] = field(default_factory=dict)
+    frequency: dict[str, m.Frequency] = field(default_factory=dict)
+    words: dict[str, str | dict[str, str]] = field(default_factory=dict)
     segments: dict[str, m.Segment] = field(default_factory=dict)
     blocks: dict[str, m.Block] = field(default_factory=dict)
     offers: dict[str, m.Offer] = field(default_factory=dict)
@@ -63,9 +67,11 @@ class Program:
         parts = {
             name: {key: value.model_dump(mode="json") for key, value in getattr(self, name).items()}
             for name in (
-                ["sources", "purposes", "segments", "blocks", "offers", "campaigns", "experiments", "destinations"]
+                *("sources", "purposes", "topics", "frequency", "segments", "blocks", "offers"),
+                *("campaigns", "experiments", "destinations"),
             )
         }
+        parts["words"] = self.words
         parts["settings"] = self.settings.model_dump(mode="json")
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -111,6 +117,9 @@ def load_program(folder: str | Path) -> Program:
         settings=parsed["program"],
         sources=entries("sources", "sources"),
         purposes=entries("consent", "purposes"),
+        topics=entries("consent", "topics"),
+        frequency=entries("consent", "frequency"),
+        words=entries("consent", "words"),
         segments=entries("segments", "segments"),
         blocks=entries("content", "blocks"),
         offers=entries("offers", "offers"),
@@ -321,4 +330,4 @@ def _check_references(program: Program) -> list[ProgramError]:
                     at=program.position("campaigns", (*base, "ends")),
                 )
             )
-    return problems
+    return [*problems, *consent_problems(program)]

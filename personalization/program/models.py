@@ -6,15 +6,28 @@ plain strings here; `personalization.rules` parses and types them.
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Annotated, ClassVar, Literal
+from datetime import date, timedelta
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, WrapValidator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Code = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,19}$")]
 Rule = str
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _text(value: Any, _: Any) -> str | dict[str, str]:
+    if isinstance(value, str) and value.strip():
+        return value
+    if isinstance(value, dict) and value and all(isinstance(part, str) and part.strip() for part in value.values()):
+        return {str(language): text for language, text in value.items()}
+    found = "an empty text" if value == "" else type(value).__name__
+    raise ValueError(f"write a text, or one for each language as in {{en: …, de: …}}; found {found}")
+
+
+Text = Annotated[str | dict[str, str], WrapValidator(_text)]
+"""What people read: one text in the program's first language, or a text for each language."""
 
 
 class Model(BaseModel):
@@ -193,21 +206,76 @@ class SourcesFile(Model):
 
 
 class Notice(Model):
-    """What people were told when they agreed. The hash of the text is stored with each consent event."""
+    """What people were told when they agreed. The hash of the text they saw is stored with each consent event."""
 
     version: str
-    text: str
+    text: Text
+
+
+# Purposes that are never the purpose of a mailing, whatever the program says about them.
+PROCESSING = ("personalization.", "analytics", "share.", "sale")
 
 
 class Purpose(Model):
-    title: str
+    """What people can agree to, and what they are told about it.
+
+    With `double_opt_in` a grant counts only when it is confirmed by a second act within `confirm_within`.
+    """
+
+    title: Text
+    description: Text | None = None
     channel: str = "email"
     lawful_basis: Literal["consent", "legitimate_interest", "contract"] = "consent"
-    notices: list[Notice] = []
+    marketing: bool | None = Field(
+        default=None,
+        description="whether campaigns may use it; unset: yes, unless it rests on a contract or is no mailing",
+    )
+    double_opt_in: bool = False
+    confirm_within: Annotated[str, Field(pattern=r"^[1-9]\d{0,3} (hours?|days?)$")] = "7 days"
+    jurisdiction: str | None = Field(default=None, description="whose law the notice was written for, e.g. EU")
+    notices: list[Notice] = Field(default=[], description="the last one is shown now; earlier ones stay for proof")
+
+    @property
+    def time_to_confirm(self) -> timedelta:
+        number, unit = self.confirm_within.split()
+        return timedelta(hours=int(number)) if unit.startswith("hour") else timedelta(days=int(number))
+
+    @property
+    def needs_grant(self) -> bool:
+        """Whether silence means no. Purposes on another lawful basis stand until the person objects."""
+        return self.lawful_basis == "consent"
+
+
+class Topic(Model):
+    """Something people can choose to read about. Rules see it as the profile field `topic_<name>`."""
+
+    title: Text
+    description: Text | None = None
+
+
+class Frequency(Model):
+    """How often somebody wants mail: at most `sends` in any `days` days; neither given: no cap of their own."""
+
+    title: Text
+    description: Text | None = None
+    sends: int | None = Field(default=None, ge=1)
+    days: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Frequency:
+        if (self.sends is None) != (self.days is None):
+            raise ValueError("give both sends and days, or neither for no cap of the person's own")
+        return self
+
+
+PurposeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")]
 
 
 class ConsentFile(Model):
-    purposes: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")], Purpose]
+    purposes: dict[PurposeName, Purpose]
+    topics: dict[Name, Topic] = {}
+    frequency: dict[Name, Frequency] = Field(default={}, description="choices in the order in which they are shown")
+    words: dict[Name, Text] = Field(default={}, description="words of the pages that you want to say differently")
 
 
 # --- segments.yaml ---------------------------------------------------------------------------------------------------
@@ -325,13 +393,24 @@ class ExperimentsFile(Model):
 
 
 class DestinationField(Model):
-    """A decision or profile column sent to the platform under `name`; `null` says what an unknown value does there."""
+    """A decision or profile column, or a link, sent under `name`; `null` says what an unknown value does there."""
 
     name: str
-    column: str
+    column: str = ""
+    link: Literal["preferences", "unsubscribe"] | None = Field(
+        default=None, description="instead of a column: the person's own link to that page"
+    )
     type: Literal["text", "number", "date"] = "text"
     max_length: int | None = None
     null: Literal["keep", "clear"] = "keep"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DestinationField:
+        if bool(self.column) == bool(self.link):
+            raise ValueError(f"field {self.name} takes either a column or a link")
+        if self.link and self.type != "text":
+            raise ValueError(f"field {self.name} is a link, which is a text, not a {self.type}")
+        return self
 
 
 class Guard(Model):
