@@ -78,7 +78,7 @@ def test_who_never_agreed_is_not_written_to(shop: Shop) -> None:
 
 
 def test_a_purpose_that_does_not_rest_on_consent_needs_no_grant_but_heeds_a_withdrawal(shop: Shop) -> None:
-    shop.edit("consent", "{title: News by e-mail}", "{title: Orders, lawful_basis: contract}")
+    shop.edit("consent", "{title: News by e-mail}", "{title: Orders, lawful_basis: legitimate_interest}")
     for number in (3, 4):
         shop.rows[number]["customer_token"] = shop.runtime.keys.token("customer", f"never asked {number}")
     shop.decide()

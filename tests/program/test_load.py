@@ -40,7 +40,7 @@ def test_the_example_program_loads(folder: Path) -> None:
 def test_the_hash_ignores_comments_and_order_but_not_content(folder: Path) -> None:
     before = load_program(folder).hash
     edit(folder, "segments.yaml", "segments:\n", "# a comment\nsegments:\n")
-    edit(folder, "program.yaml", "currency: USD\nlanguages: [en]", "languages: [en]\ncurrency: USD")
+    edit(folder, "program.yaml", "currency: USD\nlanguages: [en, es]", "languages: [en, es]\ncurrency: USD")
     assert load_program(folder).hash == before
     edit(folder, "segments.yaml", "recency_days <= 14", "recency_days <= 15")
     assert load_program(folder).hash != before

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from personalization.ledger import Ledger
+from personalization.ledger import Ledger, notice_sha256
 from personalization.stages.sync.consent import append_consent
 from tests.sync.shop import CONSENT, Shop
 
@@ -67,7 +67,7 @@ def test_invalid_events_stay_out_and_are_explained_in_quarantine(shop: Shop) -> 
     shop.split("consent_events")
     assert shop.query("select event_id, reasons from quarantine.consent_events order by event_id") == [
         ("1", ["purpose: not a purpose of consent.yaml (email.marketing) ('email.markting')"]),
-        ("2", ["action: not one of grant, withdraw, object, expire ('maybe')"]),
+        ("2", ["action: not one of grant, confirm, withdraw, object, expire ('maybe')"]),
         ("3", ["effective_at: not a date ('31.02.2017')"]),
         ("4", ["customer_key: neither customer_id nor email"]),
     ]
@@ -148,3 +148,35 @@ def test_other_events_in_the_ledger_do_not_make_everything_be_read_again(shop: S
     shop.sync()
     assert (shop.workspace.dlt / "consent_appended.json").read_bytes() == note
     assert granted(shop) == {shop.keys.token("customer", "c1"): "withdrawn"}
+
+
+def test_a_grant_of_a_purpose_with_double_opt_in_waits_for_its_confirmation(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letter = {"title": "Letter", "double_opt_in": True, "confirm_within": "2 days"}
+    monkeypatch.setitem(CONSENT["purposes"], "email.marketing", letter)
+    late = event(3, action="confirm", at="2017-01-05T12:00:00Z", customer="c2")
+    use(shop, event(1), event(2), late)
+    assert shop.sync().consent_events == 3
+    assert granted(shop) == {}
+    use(shop, event(1), event(2), late, event(4, action="Confirm", at="2017-01-03T12:00:00Z", customer="c1"))
+    assert shop.sync().consent_events == 1
+    assert granted(shop) == {shop.keys.token("customer", "c1"): "granted"}
+
+
+def test_the_hash_is_of_the_text_that_was_seen(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = {"en": "We may write.", "de": "Wir dürfen schreiben."}
+    monkeypatch.setitem(CONSENT["purposes"]["email.marketing"], "notices", [{"version": "1", "text": text}])
+    shop.write_jsonl(
+        "consents.jsonl", [event(1, language="de-AT", gpp="DBABLA~BVQqAAAA"), event(2), event(3, notice="0")]
+    )
+    columns = COLUMNS | {"locale": "language", "gpp_string": "gpp"}
+    shop.use_files(consents={"entity": "consent_events", "path": "consents.jsonl", "columns": columns})
+    shop.sync()
+    events = [each.event for each in shop.ledger.consent.history(granted(shop))]
+    assert [each.evidence for each in events if each.evidence] == [{"gpp_string": "DBABLA~BVQqAAAA"}]
+    assert [(each.locale, each.notice_sha256) for each in sorted(events, key=lambda each: each.event_id)] == [
+        ("de-AT", notice_sha256("Wir dürfen schreiben.")),
+        (None, None),
+        (None, None),
+    ]

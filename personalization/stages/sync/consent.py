@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from personalization.ledger import ConsentEvent, Ledger
 
 _FETCHED_ROWS = 5_000
+_PROOF = ("method", "notice_version", "locale", "double_opt_in_id", "gpp_string")
 
 
 def append_consent(program: Program, workspace: Workspace, ledger: Ledger) -> int:
@@ -60,7 +61,7 @@ def append_consent(program: Program, workspace: Workspace, ledger: Ledger) -> in
 
 def _events(program: Program, table: SyncTable, files: list[Path]) -> Iterator[ConsentEvent]:
     """Valid events in the order they landed. The others are in quarantine, where validation says why."""
-    from personalization.ledger import ConsentEvent, notice_sha256
+    from personalization.ledger.consent_declared import declared_event
 
     with duckdb.connect() as engine:
         engine.execute("set timezone = 'UTC'")
@@ -73,21 +74,20 @@ def _events(program: Program, table: SyncTable, files: list[Path]) -> Iterator[C
             },
         )
         while fetched := rows.fetchmany(_FETCHED_ROWS):
-            for event_id, subject, purpose, action, effective_at, method, notice_version in fetched:
-                notices = {notice.version: notice.text for notice in program.purposes[purpose].notices}
-                text = notices.get(notice_version)
-                yield ConsentEvent(
+            for event_id, subject, purpose, action, effective_at, method, version, locale, double, gpp in fetched:
+                yield declared_event(
+                    purpose,
+                    program.purposes[purpose],
                     event_id=f"{table.label}:{event_id}",
                     subject_token=subject,
-                    purpose=purpose,
                     action=action,
                     effective_at=effective_at.replace(tzinfo=UTC),
                     source=table.label,
-                    channel=program.purposes[purpose].channel,
-                    lawful_basis=program.purposes[purpose].lawful_basis,
                     method=method,
-                    notice_version=notice_version,
-                    notice_sha256=notice_sha256(text) if text else None,
+                    notice_version=version,
+                    locale=locale,
+                    double_opt_in_id=double,
+                    evidence={"gpp_string": gpp} if gpp else None,
                 )
 
 
@@ -107,7 +107,7 @@ def _query(engine: duckdb.DuckDBPyConnection, files: list[Path], settings: Progr
     written = instant_sql(columns["effective_at"], settings.timezone, settings.slash_dates)
     instant = "effective_at::timestamp" if moment else written
     return f"""
-        select event_id, subject, purpose, action, instant, method, notice_version
+        select event_id, subject, purpose, action, instant, {", ".join(_PROOF)}
         from (
             select
                 {columns["event_id"]} as event_id,
@@ -115,8 +115,7 @@ def _query(engine: duckdb.DuckDBPyConnection, files: list[Path], settings: Progr
                 {columns["purpose"]} as purpose,
                 lower({columns["action"]}) as action,
                 {instant} as instant,
-                {columns["method"]} as method,
-                {columns["notice_version"]} as notice_version,
+                {", ".join(f"{columns[name]} as {name}" for name in _PROOF)},
                 _dlt_load_id,
                 _source,
                 _row

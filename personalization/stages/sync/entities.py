@@ -37,7 +37,7 @@ SOURCE, ROW, LOAD_ID, REJECTED = "_source", "_row", "_dlt_load_id", "_rejected"
 """Added columns: where a row came from, its number there, its load, and for rows that could not be read, why."""
 
 EMAIL_EVENTS = ("sent", "opened", "clicked", "converted", "bounced", "unsubscribed", "complained")
-CONSENT_ACTIONS = ("grant", "withdraw", "object", "expire")
+CONSENT_ACTIONS = ("grant", "confirm", "withdraw", "object", "expire")
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ _ENTITIES = (
             Column("purpose", required=True),
             Column("action", required=True),
             Column("effective_at", _TIMESTAMP, required=True),
-            *_text("method", "notice_version"),
+            *_text("method", "notice_version", "locale", "double_opt_in_id", "gpp_string"),
         ),
         key=("event_id",),
         one_of=("customer_id", "email"),
