@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -100,7 +100,8 @@ def _confirmed(
     )
     grants: list[tuple[str, int, str, dict[str, Any]]] = []
     confirmations: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for subject, action, effective_at, event_id, text in connection.execute(query):
+    rows: Iterable[Any] = connection.execute(query)
+    for subject, action, effective_at, event_id, text in rows:
         evidence = json.loads(text)
         if action == "confirm":
             confirmations[subject, evidence[DOUBLE_OPT_IN_ID]].append(effective_at)

@@ -138,7 +138,7 @@ class Links:
     ) -> None:
         """End all links of a person that are out, or those of one kind or scope. Links issued from now on work."""
         with nullcontext(connection) if connection is not None else self._ledger.begin() as writer:
-            last = writer.execute(select(func.coalesce(func.max(link_revocations.c.seq), 0))).scalar_one()
+            last: int = writer.execute(select(func.coalesce(func.max(link_revocations.c.seq), 0))).scalar_one()
             writer.execute(
                 insert(link_revocations).values(
                     seq=last + 1, subject_token=subject, kind=kind, scope=scope, reason=reason, recorded_at=now()

@@ -80,12 +80,12 @@ class Preferences:
             return 0
         columns = preference_events.c
         with nullcontext(connection) if connection is not None else self._ledger.begin() as writer:
-            known = set(
+            known: set[str] = set(
                 writer.execute(
                     select(columns.event_id).where(one_of(writer, columns.event_id, sorted(wanted)))
                 ).scalars()
             )
-            last = writer.execute(select(func.coalesce(func.max(columns.seq), 0))).scalar_one()
+            last: int = writer.execute(select(func.coalesce(func.max(columns.seq), 0))).scalar_one()
             recorded_at = to_micros(now())
             new = [event for event_id, event in wanted.items() if event_id not in known]
             rows = [
