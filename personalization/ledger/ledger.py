@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from personalization.ledger.leases import Leases
     from personalization.ledger.outbox import Outbox
     from personalization.ledger.requests import Requests
+    from personalization.ledger.sends import Sends
 
 
 class Ledger:
@@ -112,6 +113,12 @@ class Ledger:
         from personalization.ledger.inbox import Inbox
 
         return Inbox(self)
+
+    @cached_property
+    def sends(self) -> Sends:
+        from personalization.ledger.sends import Sends
+
+        return Sends(self)
 
     @cached_property
     def outbox(self) -> Outbox:

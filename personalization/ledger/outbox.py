@@ -8,7 +8,7 @@ confirmed is ever skipped later. Each step is one transaction that checks the le
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -18,6 +18,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from personalization.as_of import AsOf
 from personalization.errors import ExportError, LedgerError
+from personalization.ledger import sends
 from personalization.ledger.contacts import acknowledge, resolve
 from personalization.ledger.export_books import Books, read_books
 from personalization.ledger.export_schema import export_runs, outbox
@@ -137,11 +138,9 @@ class Outbox:
         columns = outbox.c
         with self._ledger.begin() as connection:
             lease.hold(connection)
-            removed = connection.execute(
-                delete(outbox).where(
-                    columns.run == run, columns.state.in_((*NEVER_SENT, "suppressed", "invalid", "held"))
-                )
-            ).rowcount
+            never_left = columns.run == run, columns.state.in_((*NEVER_SENT, "suppressed", "invalid", "held"))
+            sends.free(connection, list(connection.execute(select(columns.id).where(*never_left)).scalars()))
+            removed = connection.execute(delete(outbox).where(*never_left)).rowcount
             connection.execute(
                 update(export_runs).where(export_runs.c.run == run).values(planned=export_runs.c.planned - removed)
             )
@@ -188,10 +187,12 @@ class Outbox:
         """
         with self._ledger.begin() as connection:
             lease.hold(connection)
-            for states, end, reason in (
-                (NEVER_SENT, "held", problem or "not sent"),
-                (("in_flight",), "uncertain", problem or "no answer"),
+            for states, end, reason, settle_slots in (
+                (NEVER_SENT, "held", problem or "not sent", sends.free),
+                (("in_flight",), "uncertain", problem or "no answer", sends.keep),
             ):
+                ending = select(outbox.c.id).where(outbox.c.run == run, outbox.c.state.in_(states))
+                settle_slots(connection, list(connection.execute(ending).scalars()))
                 connection.execute(
                     update(outbox)
                     .where(outbox.c.run == run, outbox.c.state.in_(states))
@@ -233,13 +234,37 @@ class Outbox:
                 ).scalar_one()
             )
 
-    def cut(self, lease: Lease, batch: int, cut_at: datetime, sent: Sequence[int], stopped: Sequence[Outcome]) -> None:
-        """planned → cut for the rows that may be sent in this batch; the others end as suppressed or invalid."""
+    def cut(
+        self,
+        lease: Lease,
+        batch: int,
+        cut_at: datetime,
+        sent: Sequence[int],
+        stopped: Sequence[Outcome],
+        reserve: Callable[[Connection], Mapping[int, str]] | None = None,
+    ) -> list[int]:
+        """planned → cut for the rows that may be sent in this batch; the others end as suppressed or invalid.
+
+        Parameters
+        ----------
+        reserve : callable, optional
+            Reserves slots of the send ledger in this transaction; says by row id why a row must not be sent.
+
+        Returns
+        -------
+        list of int
+            The rows that may be sent.
+        """
         with self._ledger.begin() as connection:
             lease.hold(connection)
+            refused = reserve(connection) if reserve else {}
+            stopped = [*stopped, *(Outcome(row_id, "suppressed", reason) for row_id, reason in refused.items())]
+            sends.free(connection, [outcome.id for outcome in stopped])
             for (state, reason), ids in _grouped(stopped).items():
                 _move(connection, lease, ids, ("planned",), state=state, reason=reason, cut_at=cut_at)
-            _move(connection, lease, sent, ("planned",), state="cut", reason=None, cut_at=cut_at, batch=batch)
+            cleared = [row_id for row_id in sent if row_id not in refused]
+            _move(connection, lease, cleared, ("planned",), state="cut", reason=None, cut_at=cut_at, batch=batch)
+        return cleared
 
     def send(self, lease: Lease, ids: Sequence[int]) -> None:
         """cut → in_flight, the last thing before bytes leave: a stale lease stops here."""
@@ -259,15 +284,20 @@ class Outbox:
             lease.hold(connection)
             _move(connection, lease, ids, ("cut", *ON_ITS_WAY), state="planned", batch=None, receipt=None)
 
-    def settle(self, lease: Lease, run: int, outcomes: Sequence[Outcome]) -> None:
-        """in_flight or uncertain → acked, rejected or uncertain; what is acked becomes what the destination knows."""
+    def settle(self, lease: Lease, run: int, outcomes: Sequence[Outcome], day: str | None = None) -> None:
+        """in_flight or uncertain → acked, rejected or uncertain; what is acked becomes what the destination knows.
+
+        `day` is the business day, YYYY-MM-DD, on which contacts leave an audience; default: the day of the run.
+        """
         with self._ledger.begin() as connection:
             lease.hold(connection)
             for (state, reason), ids in _grouped(outcomes).items():
                 _move(connection, lease, ids, ON_ITS_WAY, state=state, reason=reason)
+                (sends.free if state == "rejected" else sends.keep)(connection, ids)
                 for chunk in _chunks(ids):
                     if state == "acked":
                         acknowledge(connection, chunk)
+                        _leave_audiences(connection, run, chunk, day)
                     if state in ("acked", "rejected"):
                         resolve(connection, run, chunk)
 
@@ -297,6 +327,17 @@ class Outbox:
 
 _COUNTED = {"add": "adds", "change": "changes", "remove": "removes", "retract": "retractions"}
 _ROW = tuple(outbox.c[name] for name in OutboxRow.__slots__)
+
+
+def _leave_audiences(connection: Connection, run: int, ids: Sequence[int], day: str | None) -> None:
+    """After an acked row its contact is in the audience of the row's campaign only, or in none."""
+    columns = outbox.c
+    query = select(columns.destination, columns.address_token, columns.operation, columns.campaign)
+    rows = connection.execute(query.where(columns.id.in_(ids))).all()
+    if day is None:
+        day = connection.execute(select(export_runs.c.as_of).where(export_runs.c.run == run)).scalar_one()
+    left = {row.address_token: row.campaign if row.operation in ("add", "change") else None for row in rows}
+    sends.end(connection, rows[0].destination, left, day)
 
 
 def _move(connection: Connection, lease: Lease, ids: Sequence[int], allowed: Sequence[str], **values: Any) -> None:

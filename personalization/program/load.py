@@ -330,4 +330,23 @@ def _check_references(program: Program) -> list[ProgramError]:
                     at=program.position("campaigns", (*base, "ends")),
                 )
             )
-    return [*problems, *consent_problems(program)]
+    problems += consent_problems(program)
+    return problems or _check_mailers(program)
+
+
+def _check_mailers(program: Program) -> list[ProgramError]:
+    """Campaigns that two destinations would mail: everybody would get the same mail twice."""
+    from personalization.program.mailing import mailers
+
+    problems = []
+    for name in program.campaigns:
+        both = mailers(program, name)
+        if len(both) > 1:
+            problems.append(
+                ProgramError(
+                    f"campaign '{name}' would be mailed by {' and by '.join(both)}: everybody would get it twice",
+                    at=program.position("campaigns", ("campaigns", name, "destinations")),
+                    hint="write `mails: false` at the destinations that only hold a copy, or make a campaign for each",
+                )
+            )
+    return problems

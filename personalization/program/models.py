@@ -348,6 +348,7 @@ class Campaign(Model):
     """`value` is an arithmetic expression over profile fields; among equal priorities the larger value wins."""
 
     title: str
+    version: int = Field(default=1, ge=1, description="of the content: nobody is mailed the same version twice")
     purpose: str
     audience: Rule
     priority: int = 100
@@ -431,6 +432,11 @@ class DestinationModel(Model):
 
     fields: list[DestinationField]
     guard: Guard = Guard()
+    mails: bool | None = Field(
+        default=None,
+        description="whether it mails the campaigns that name it, or only holds a copy; unset: a platform mails, and "
+        "files beside a platform are a copy",
+    )
 
 
 class CsvDestination(DestinationModel):

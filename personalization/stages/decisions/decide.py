@@ -6,12 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from personalization.as_of import AsOf
 from personalization.errors import DataError, ProgramError
+from personalization.ledger.sends import RELEASES
 from personalization.program import Program
 from personalization.stages.decisions.campaigns import RunningCampaign, block_column, running_campaigns
 from personalization.stages.decisions.candidates import collect, create_candidates, evaluate, require_inputs
-from personalization.stages.decisions.fatigue import sends_query
+from personalization.stages.decisions.fatigue import (
+    MAILINGS,
+    SPENT,
+    TIERS,
+    columns_of_sends,
+    horizon_days,
+    mailings,
+    own_sends_query,
+    sends_query,
+)
 from personalization.stages.decisions.gates import LOST_TO, SEND, gates
 from personalization.stages.decisions.permission import Permissions, read_permissions
 from personalization.stages.decisions.protocol import fix_protocols
@@ -75,21 +87,32 @@ def decide_day(session: Session, ledger: Ledger, program: Program, as_of: AsOf) 
     campaigns = running_campaigns(program, as_of)
     fix_protocols(ledger, campaigns, as_of)
     permissions = read_permissions(ledger, session, (running.campaign.purpose for running in campaigns), as_of)
-    return decide(session, program, campaigns, permissions, as_of)
+    since = as_of.shift(-horizon_days(program.settings.fatigue)).day
+    releases = ledger.sends.releases(as_of.day, since=since, campaigns=[running.name for running in campaigns])
+    return decide(session, program, campaigns, permissions, as_of, releases)
 
 
 def decide(
-    session: Session, program: Program, campaigns: Sequence[RunningCampaign], permissions: Permissions, as_of: AsOf
+    session: Session,
+    program: Program,
+    campaigns: Sequence[RunningCampaign],
+    permissions: Permissions,
+    as_of: AsOf,
+    releases: pa.Table = RELEASES.empty_table(),
 ) -> Decided:
     """`decide_day` with the ledger's part given: it reads and writes only the warehouse."""
     create_candidates(session, program)
     if campaigns:
         evaluate(session, program, campaigns, as_of)
         collect(session, program, campaigns)
-    with session.registered(_consents=permissions.consents, _suppressed=permissions.suppressed):
+    with (
+        session.registered(_consents=permissions.consents, _suppressed=permissions.suppressed),
+        mailings(session, program, releases, as_of),
+    ):
         session.execute(f"create or replace temp table _judged as {_judged(program, as_of)}")
     _check_totals(session, as_of)
     rows = session.replace_day(DECISIONS, as_of, _decisions(program, as_of))
+    session.replace_day(TIERS, as_of, _tiers(as_of))
     session.replace_day(
         SUMMARY,
         as_of,
@@ -141,13 +164,22 @@ def _judged(program: Program, as_of: AsOf) -> str:
     """
     fatigue = program.settings.fatigue
     codes = ", ".join(f"case when {gate.stops} then '{gate.code}' end" for gate in gates(fatigue))
+    sends = ", ".join(
+        f"case when o.customer_token is null then f.{name} else o.{name} end as {name}"
+        for name in columns_of_sends(fatigue)
+    )
     return f"""
         with facts as (
-            select c.*, s.customer_token is not null as suppressed, g.state, f.* exclude (customer_token)
+            select
+                c.*, s.customer_token is not null as suppressed, g.state,
+                x.customer_token is not null as mailed_already, {sends}
             from _candidates c
             left join _consents g using (customer_token, purpose)
             left join _suppressed s on s.customer_token = c.customer_token
-            left join ({sends_query(fatigue, as_of)}) f on f.customer_token = c.customer_token
+            left join {SPENT} x on x.customer_token = c.customer_token and x.campaign = c.campaign
+            left join ({sends_query(fatigue, as_of, MAILINGS)}) f on f.customer_token = c.customer_token
+            left join ({own_sends_query(fatigue, as_of)}) o
+                on o.customer_token = c.customer_token and o.campaign = c.campaign
         ),
         gated as (
             select *, list_filter([{codes}], lambda code: code is not null) as stopped_by from facts
@@ -191,6 +223,14 @@ def _decisions(program: Program, as_of: AsOf) -> str:
             value
             {chosen}
         from reasoned
+    """  # noqa: S608
+
+
+def _tiers(as_of: AsOf) -> str:
+    """The engagement tier of everybody who is mailed: the last look before a mail leaves needs it again."""
+    return f"""
+        select date '{as_of.key}' as as_of, customer_token, any_value(tier) as tier
+        from _judged where campaign = winner group by customer_token
     """  # noqa: S608
 
 

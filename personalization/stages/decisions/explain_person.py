@@ -10,8 +10,8 @@ from personalization.program import Program
 from personalization.rules import Facts, Rule, explain
 from personalization.stages.decisions.candidates import MEMBERSHIP
 from personalization.stages.decisions.explanation import Contribution, RawFacts, Score, SegmentPart
-from personalization.stages.decisions.fatigue import SENDS
-from personalization.stages.decisions.gate_numbers import GateInputs
+from personalization.stages.decisions.fatigue import SENDS, horizon_days, named_events
+from personalization.stages.decisions.gate_numbers import GateInputs, Release
 from personalization.stages.decisions.permission import IDENTITY
 from personalization.warehouse import Session
 
@@ -25,12 +25,19 @@ def gate_inputs(
     session: Session, ledger: Ledger, program: Program, profile: dict[str, Any], token: str, as_of: AsOf
 ) -> GateInputs:
     """What the gates look at, read for one customer alone."""
+    releases = _releases(session, ledger, program, token, as_of)
     return GateInputs(
         token=token,
         consents=_consents(session, ledger, program, token, as_of),
         suppression=_suppression(session, ledger, token),
         profile=profile,
         sends=_sends(session, token, as_of),
+        released=_unreported(session, program, releases, token, as_of),
+        spent={
+            release.campaign
+            for release in releases
+            if release.ended and release.version == str(program.campaigns[release.campaign].version)
+        },
     )
 
 
@@ -135,3 +142,28 @@ def _sends(session: Session, token: str, as_of: AsOf) -> list[date]:
     """Business days of all sends before the day, one entry a send."""
     query = f"select event_day, events from {SENDS} where event = 'sent' and event_day < ? and customer_token = ?"  # noqa: S608
     return [day for day, events in session.rows(query, [as_of.day, token]) for _ in range(events)]
+
+
+def _releases(session: Session, ledger: Ledger, program: Program, token: str, as_of: AsOf) -> list[Release]:
+    """Releases of the person to campaigns of the program, before the day."""
+    query = f"select identifier_token from {IDENTITY} where customer_token = ?"  # noqa: S608
+    own = {token, *(row[0] for row in session.rows(query, [token]))}
+    since = as_of.shift(-horizon_days(program.settings.fatigue)).day
+    return [
+        Release(date.fromisoformat(row["day"]), row["campaign"], row["version"], row["ended_day"] is not None)
+        for row in ledger.sends.releases(as_of.day, since=since, campaigns=program.campaigns).to_pylist()
+        if own & {row["customer_token"], row["address_token"]}
+    ]
+
+
+def _unreported(session: Session, program: Program, releases: list[Release], token: str, as_of: AsOf) -> list[Release]:
+    from personalization.ledger.frequency import PastMailing, unreported
+
+    since = as_of.shift(-horizon_days(program.settings.fatigue)).day
+    reported = [
+        PastMailing(row["event_day"], row["campaign"])
+        for row in named_events(session, program, since=since, before=as_of.day).to_pylist()
+        if row["customer_token"] == token
+    ]
+    left = unreported((PastMailing(release.day, release.campaign) for release in releases), reported)
+    return [release for release in releases if PastMailing(release.day, release.campaign) in left]

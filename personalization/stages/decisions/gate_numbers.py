@@ -6,7 +6,7 @@ also a check of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -33,6 +33,10 @@ class GateInputs:
         The customer's row of `segments.profile`.
     sends : list of date
         Business days of all sends before the day, one entry a send.
+    released : list of Release
+        Releases before the day that no report of a send stands for.
+    spent : set of str
+        Campaigns whose present version the customer had, and is not in the audience of any more.
     """
 
     token: str
@@ -40,6 +44,25 @@ class GateInputs:
     suppression: str | None
     profile: dict[str, Any]
     sends: list[date]
+    released: list[Release] = field(default_factory=list)
+    spent: set[str] = field(default_factory=set)
+
+    def mailings(self, campaign: RunningCampaign) -> list[date]:
+        """What counts for a campaign: all, but not the release that makes the customer part of its audience."""
+        own = (campaign.name, str(campaign.campaign.version))
+        return self.sends + [
+            release.day for release in self.released if release.ended or (release.campaign, release.version) != own
+        ]
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release to a campaign's mailing; `ended` when the contact has left its audience."""
+
+    day: date
+    campaign: str
+    version: str
+    ended: bool
 
 
 def gate_verdicts(
@@ -53,7 +76,8 @@ def gate_verdicts(
         _address(inputs),
         _holdout(program, inputs),
         _completeness(program, running, inputs),
-        _gap(program, inputs, as_of),
+        _already(running, inputs),
+        _gap(program, running, inputs, as_of),
         _cap(program, running, facts, inputs, as_of),
     ]
 
@@ -105,12 +129,20 @@ def _completeness(program: Program, running: RunningCampaign, inputs: GateInputs
     return GateVerdict("incomplete_data", known >= running.fields_needed(share), words)
 
 
-def _gap(program: Program, inputs: GateInputs, as_of: AsOf) -> GateVerdict:
-    least = program.settings.fatigue.min_gap_days
-    if not inputs.sends:
+def _already(running: RunningCampaign, inputs: GateInputs) -> GateVerdict:
+    version = running.campaign.version
+    if running.name in inputs.spent:
+        words = f"had version {version} of this campaign already and left its audience; a new version can be mailed"
+        return GateVerdict("already_mailed", False, words)
+    return GateVerdict("already_mailed", True, f"has not had version {version} of this campaign before")
+
+
+def _gap(program: Program, running: RunningCampaign, inputs: GateInputs, as_of: AsOf) -> GateVerdict:
+    least, sends = program.settings.fatigue.min_gap_days, inputs.mailings(running)
+    if not sends:
         return GateVerdict("fatigue_gap", True, "never mailed before")
-    days = (as_of.day - max(inputs.sends)).days
-    words = f"last mailed on {max(inputs.sends)}, {_days(days)} ago; must be more than {least}"
+    days = (as_of.day - max(sends)).days
+    words = f"last mailed on {max(sends)}, {_days(days)} ago; must be more than {least}"
     return GateVerdict("fatigue_gap", days > least, words)
 
 
@@ -118,7 +150,7 @@ def _cap(program: Program, running: RunningCampaign, facts: Facts, inputs: GateI
     cap = _tier(program, running, facts)
     if cap is None:
         return GateVerdict("fatigue_cap", True, "no tier fits, so no cap applies")
-    sends = sum((as_of.day - day).days <= cap.days for day in inputs.sends)
+    sends = sum((as_of.day - day).days <= cap.days for day in inputs.mailings(running))
     words = f"tier '{cap.tier}': {sends} of at most {cap.sends} sends in the last {_days(cap.days)}"
     return GateVerdict("fatigue_cap", sends < cap.sends, words)
 

@@ -1,7 +1,8 @@
 """The gates in their order: the reason code of each, and the condition under which it stops the mail.
 
 Conditions are DuckDB expressions over one row of `_candidates` joined with consent (`state`), suppression
-(`suppressed`) and sends (`days_since_send`, `sends_<days>d`). Arbitration comes after all of them and is in `decide`.
+(`suppressed`) and mailings (`mailed_already`, `days_since_send`, `sends_<days>d`). Arbitration comes after all of them
+and is in `decide`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def gates(fatigue: Fatigue) -> list[Gate]:
         Gate("no_address", "email_token is null"),
         Gate("holdout", "held_out"),
         Gate("incomplete_data", "not complete"),
+        Gate("already_mailed", "mailed_already"),
         Gate("fatigue_gap", gap_too_small(fatigue)),
         Gate("fatigue_cap", cap_reached(fatigue)),
     ]

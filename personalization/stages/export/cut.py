@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import duckdb
 import pyarrow as pa
@@ -58,9 +59,26 @@ class Cut:
     def __init__(self, ledger: Ledger, purposes: Mapping[str, Purpose], identity: pa.Table) -> None:
         self._ledger, self._purposes = ledger, purposes
         self._engine = duckdb.connect()
-        self._engine.register("source", identity.select(["identifier_token", "customer_token"]))
-        self._engine.execute("create table identity as from source")
+        self._engine.register("source", identity)
+        self._engine.execute("create table identity as select identifier_token, customer_token from source")
         self._engine.unregister("source")
+
+    def person(self, customer: str, address: str) -> tuple[str, ...]:
+        """All identifiers of the person behind a contact; the contact's own come first."""
+        others = [token for own in (customer, address) for token in self._shared.get(own, ())]
+        return tuple(dict.fromkeys((customer, address, *others)))
+
+    @cached_property
+    def _shared(self) -> dict[str, list[str]]:
+        """By identifier the identifiers of its person, for people who have more than a customer id and an address."""
+        rows = self._engine.execute("""
+            with people as (
+                select customer_token, list(identifier_token) as identifiers from identity
+                group by customer_token having count(*) > 2
+            )
+            select unnest(list_append(identifiers, customer_token)), identifiers from people
+        """).fetchall()
+        return dict(rows)
 
     def blocked(self, contacts: Iterable[Contact]) -> dict[str, Block]:
         """The blocked ones among some contacts, by `key`.

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
 
 from personalization.crash_points import crash_point
 from personalization.ledger import Keyring, Ledger, normalise_email
@@ -29,6 +31,7 @@ from personalization.stages.export.adapters.base import (
     Prepared,
 )
 from personalization.stages.export.cut import Cut
+from personalization.stages.export.frequency import Frequency
 
 CUT_SECONDS = 60.0  # a batch that has not left this long after its cut is cut again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
@@ -52,12 +55,19 @@ class Delivery:
     """Moves rows of an outbox to their destination. One instance a run."""
 
     def __init__(
-        self, ledger: Ledger, keys: Keyring, adapter: Adapter, cut: Cut, assignment: Assignment, clock: Clock
+        self,
+        ledger: Ledger,
+        keys: Keyring,
+        adapter: Adapter,
+        cut: Cut,
+        assignment: Assignment,
+        clock: Clock,
+        frequency: Frequency | None = None,
     ) -> None:
         self._ledger, self._outbox = ledger, ledger.outbox
         self._keys, self._vault = keys, ledger.vault(keys)
         self._adapter, self._limits = adapter, adapter.limits
-        self._cut, self._clock = cut, clock
+        self._cut, self._clock, self._frequency = cut, clock, frequency
         self._to = assignment
         self._open: dict[str, Batch] = {}
         self._waited = 0.0
@@ -128,8 +138,12 @@ class Delivery:
             for row in prepared
             if str(row.contact.id) in blocked
         ]
-        batch = self._batch([row for row in prepared if str(row.contact.id) not in blocked], number, begun)
-        self._outbox.cut(self._to.lease, number, moment, batch.ids, [*unfit, *stopped])
+        allowed = [row for row in prepared if str(row.contact.id) not in blocked]
+        ids = [row.contact.id for row in allowed]
+        cleared = set(
+            self._outbox.cut(self._to.lease, number, moment, ids, [*unfit, *stopped], self._slots(rows, set(ids)))
+        )
+        batch = self._batch([row for row in allowed if row.contact.id in cleared], number, begun)
         crash_point("export.after_cut")
         if not batch.rows:
             return
@@ -176,6 +190,14 @@ class Delivery:
                 contacts.append(Contact(row.id, row.operation, address, external_id, json.loads(row.payload)))
         prepared, refused = self._adapter.prepare(contacts)
         return prepared, [*unfit, *refused]
+
+    def _slots(self, rows: Sequence[OutboxRow], allowed: set[int]) -> Callable[[Connection], Mapping[int, str]] | None:
+        """Reserves slots of the send ledger for the rows that the cut lets pass."""
+        frequency = self._frequency
+        if frequency is None:
+            return None
+        asking = [row for row in rows if row.id in allowed]
+        return lambda connection: frequency.reserve(connection, asking, self._cut)
 
     def _seen_by_cut(self, prepared: Sequence[Prepared], rows: Sequence[OutboxRow]) -> list[cuts.Contact]:
         """Those whom the cut may stop: who is cleared or opted out there gets less, never more."""
@@ -224,7 +246,8 @@ class Delivery:
     def _record(self, outcomes: Sequence[Outcome]) -> None:
         settled = [outcome for outcome in outcomes if outcome.state != "planned"]
         if settled:
-            self._outbox.settle(self._to.lease, self._to.run, settled)
+            day = self._frequency.day.isoformat() if self._frequency else None
+            self._outbox.settle(self._to.lease, self._to.run, settled, day)
         again = [outcome.id for outcome in outcomes if outcome.state == "planned"]
         if again:
             self._outbox.put_back(self._to.lease, again)

@@ -23,6 +23,7 @@ from personalization.stages.export.adapters.base import Adapter, Clock, Destinat
 from personalization.stages.export.adapters.registry import adapter_for, destination_of
 from personalization.stages.export.cut import Cut
 from personalization.stages.export.delivery import Assignment, Delivery
+from personalization.stages.export.frequency import Frequency, frequency_for
 from personalization.stages.export.planner import Plan, plan_destination, read_identity
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class _Export:
         with self._ledger.leases.held(f"export:{self._name}") as lease:
             crash_point("export.after_lease")
             open_run = self._take_over(lease)
-            plan = plan_destination(self._runtime, self._name, self._as_of)
+            plan = plan_destination(self._runtime, self._name, self._as_of, now=self._clock.now)
             approved = {plan.hash, open_run.plan_hash if open_run else plan.hash}
             if plan_hash is not None and plan_hash not in approved:
                 raise ExportError(
@@ -196,7 +197,7 @@ class _Export:
         )
 
     def _delivery(self, adapter: Adapter, assignment: Assignment) -> Delivery:
-        return Delivery(self._ledger, self._keys, adapter, self._cut, assignment, self._clock)
+        return Delivery(self._ledger, self._keys, adapter, self._cut, assignment, self._clock, self._frequency)
 
     def _adapter(self) -> Adapter:
         return adapter_for(self._runtime.program, self._name, self._runtime.workspace, self._clock)
@@ -205,6 +206,11 @@ class _Export:
     def _cut(self) -> Cut:
         with self._runtime.warehouse.connect() as session:
             return Cut(self._ledger, self._runtime.program.purposes, read_identity(session))
+
+    @cached_property
+    def _frequency(self) -> Frequency | None:
+        with self._runtime.warehouse.connect() as session:
+            return frequency_for(session, self._ledger, self._runtime.program, self._name, self._as_of, self._clock.now)
 
 
 def _rows(plan: Plan) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,9 @@ The same function plans for `personalization plan` and for the export itself, so
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -16,9 +18,11 @@ from personalization.as_of import AsOf
 from personalization.ledger.contacts import Contacts
 from personalization.ledger.export_books import ExportBooks
 from personalization.ledger.rejections import Rejections
+from personalization.ledger.schema import now as wall_time
 from personalization.stages.export.adapters.registry import check_fields, destination_of, mapping_version
 from personalization.stages.export.cut import Contact, Cut
 from personalization.stages.export.desired import DESIRED, create_desired
+from personalization.stages.export.frequency import Frequency, frequency_for
 from personalization.stages.export.guard import HISTORY_DAYS, mass_change
 from personalization.warehouse import Session
 
@@ -96,8 +100,10 @@ class Plan:
         }
 
 
-def plan_destination(runtime: Runtime, name: str, as_of: AsOf) -> Plan:
+def plan_destination(runtime: Runtime, name: str, as_of: AsOf, *, now: Callable[[], datetime] = wall_time) -> Plan:
     """Plan the export of a day to a destination. Nothing is sent and nothing is written.
+
+    `now` gives the moment: who was mailed by others shortly before it is not mailed now.
 
     Raises
     ------
@@ -123,7 +129,8 @@ def plan_destination(runtime: Runtime, name: str, as_of: AsOf) -> Plan:
             rows = session.arrow(_DIFFERENCE)
             desired, unchanged, present = session.rows(_TOTALS)[0]
         session.execute(f"drop table {DESIRED}")
-    rows = _suppressed(rows, cut)
+        frequency = frequency_for(session, runtime.ledger, runtime.program, name, as_of, now)
+    rows = _stopped(rows, cut, frequency)
     counts = dict.fromkeys((*_OPERATIONS, *_STOPPED), 0)
     for row in rows.group_by(["operation", "state"]).aggregate([([], "count_all")]).to_pylist():
         counts[row["operation"] if row["state"] == "planned" else row["state"]] += row["count_all"]
@@ -156,26 +163,29 @@ def read_identity(session: Session) -> pa.Table:
     return session.arrow(f"select identifier_token, customer_token from {IDENTITY}")  # noqa: S608
 
 
-def _suppressed(rows: pa.Table, cut: Cut) -> pa.Table:
+def _stopped(rows: pa.Table, cut: Cut, frequency: Frequency | None) -> pa.Table:
     """Mark the rows that the cut would stop if it were now. When they are sent, it looks again."""
     written = pc.and_(
         pc.equal(rows["state"], "planned"), pc.is_in(rows["operation"], value_set=pa.array(["add", "change"]))
     )
+    chosen = rows.filter(written).select(["address_token", "customer_token", "purpose", "campaign"]).to_pylist()
     blocked = cut.blocked(
-        Contact(row["address_token"], row["purpose"], (row["customer_token"], row["address_token"]))
-        for row in rows.filter(written).select(["address_token", "customer_token", "purpose"]).to_pylist()
+        Contact(row["address_token"], row["purpose"], (row["customer_token"], row["address_token"])) for row in chosen
     )
-    if not blocked:
+    reasons = {address: block.reason for address, block in blocked.items()}
+    if frequency is not None:
+        reasons |= frequency.foresee([row for row in chosen if row["address_token"] not in blocked], cut)
+    if not reasons:
         return rows
-    stopped = pc.and_(written, pc.is_in(rows["address_token"], value_set=pa.array(sorted(blocked))))
+    stopped = pc.and_(written, pc.is_in(rows["address_token"], value_set=pa.array(sorted(reasons))))
     words = [
-        blocked[address].reason if stop else None
+        reasons[address] if stop else None
         for address, stop in zip(rows["address_token"].to_pylist(), stopped.to_pylist(), strict=True)
     ]
-    reasons = pc.coalesce(pa.array(words, pa.string()), rows["reason"])
+    shown = pc.coalesce(pa.array(words, pa.string()), rows["reason"])
     states = pc.if_else(stopped, "suppressed", rows["state"])
     names = rows.schema.names
-    return rows.set_column(names.index("state"), "state", states).set_column(names.index("reason"), "reason", reasons)
+    return rows.set_column(names.index("state"), "state", states).set_column(names.index("reason"), "reason", shown)
 
 
 # Retractions first: an opt-out must never wait behind a campaign. An invalid row leaves what is there as it is.

@@ -12,6 +12,7 @@ REASONS = {
     "no_address": "no e-mail address",
     "holdout": "held out to measure",
     "incomplete_data": "too little known",
+    "already_mailed": "had this campaign already",
     "fatigue_gap": "mailed too recently",
     "fatigue_cap": "mailed too often",
 }

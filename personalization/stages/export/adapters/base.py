@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from personalization.errors import ExportError
 from personalization.ledger.outbox import Outcome
+from personalization.ledger.schema import now
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class Clock:
 
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], datetime] = now
 
 
 class DestinationError(ExportError):

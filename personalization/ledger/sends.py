@@ -1,0 +1,282 @@
+"""The send ledger: who was released to which mailing of which campaign, and when. Each at most once, for ever.
+
+A slot is reserved in the transaction that cuts a batch, so whatever runs beside it sees it or waits for it. It is
+freed when nothing was sent or the platform refused, and kept when the platform confirmed or when nobody knows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from sqlalchemy import Connection, delete, exists, or_, select, update
+
+from personalization.ledger.engine import bulk_insert, one_of
+from personalization.ledger.frequency import RELEASED, Limit, PastMailing, refusal, unreported
+from personalization.ledger.schema import now, to_micros
+from personalization.ledger.sends_schema import sends
+
+if TYPE_CHECKING:
+    from personalization.ledger.ledger import Ledger
+
+CHUNK = 5_000
+
+RELEASES = pa.schema(
+    [(name, pa.string()) for name in ("customer_token", "address_token", "campaign", "version", "day", "ended_day")]
+)
+_INSERTED = (
+    "campaign",
+    "version",
+    "customer_token",
+    "address_token",
+    "destination",
+    "day",
+    "as_of",
+    "state",
+    "outbox_id",
+    "reserved_at",
+)
+
+Reports = Callable[[Sequence[str]], Mapping[str, Sequence[PastMailing]]]
+"""Mailings that platforms reported, by customer token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A release that is asked for.
+
+    Attributes
+    ----------
+    outbox_id : int
+        The row that is about to leave.
+    version : str
+        Of the campaign's content.
+    person : tuple of str
+        All customer and address tokens of the person, also of records that were merged into it.
+    limit : Limit
+        What the person's mailings must keep.
+    always_count : bool
+        Look at what platforms reported even when the ledger has no release of the person: needed where the limit is
+        another than the one of the decision.
+    """
+
+    outbox_id: int
+    campaign: str
+    version: str
+    customer_token: str
+    address_token: str
+    person: tuple[str, ...]
+    limit: Limit
+    always_count: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    id: int | None
+    campaign: str
+    version: str
+    address_token: str
+    destination: str
+    day: date
+    ended: bool
+
+
+class Sends:
+    """The send ledger. See `Ledger.sends`."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def reserve(
+        self,
+        connection: Connection,
+        wanted: Sequence[Wanted],
+        *,
+        destination: str,
+        day: date,
+        as_of: str,
+        reports: Reports,
+        write: bool = True,
+    ) -> dict[int, str]:
+        """Reserve a slot for each release that is allowed, inside the transaction of the cut.
+
+        A contact that is in the audience of the same mailing already keeps its slot: to change its fields is no new
+        mailing.
+
+        Parameters
+        ----------
+        connection : Connection
+            An open `Ledger.begin` transaction; a `Ledger.read` one when nothing is to be written.
+        day : date
+            The business day of the release.
+        as_of : str
+            The day of the decision, YYYY-MM-DD.
+        write : bool
+            False only asks what would be refused.
+
+        Returns
+        -------
+        dict
+            By outbox id why a release is refused: `already_mailed`, `fatigue_gap` or `fatigue_cap`.
+        """
+        if not wanted:
+            return {}
+        known = self._slots(connection, wanted, day)
+        reported = reports(_whose_reports(wanted, known))
+        refused: dict[int, str] = {}
+        rows: list[tuple[Any, ...]] = []
+        moved: list[tuple[int, int]] = []
+        moment = to_micros(now())
+        for each in wanted:
+            slots = {slot for token in each.person for slot in known.get(token, ())}
+            own = [slot for slot in slots if (slot.campaign, slot.version) == (each.campaign, each.version)]
+            if own:
+                here = [
+                    slot for slot in own if (slot.destination, slot.address_token) == (destination, each.address_token)
+                ]
+                if not here or here[0].ended:
+                    refused[each.outbox_id] = RELEASED
+                elif here[0].id is not None:
+                    moved.append((here[0].id, each.outbox_id))
+                continue
+            past = [mailing for token in each.person for mailing in reported.get(token, ())]
+            open_ones = unreported((PastMailing(slot.day, slot.campaign) for slot in slots), past)
+            reason = refusal(day, [mailing.day for mailing in (*past, *open_ones)], each.limit)
+            if reason:
+                refused[each.outbox_id] = reason
+                continue
+            slot = _Slot(None, each.campaign, each.version, each.address_token, destination, day, ended=False)
+            for token in each.person:
+                known[token].add(slot)
+            names = (each.campaign, each.version, each.customer_token, each.address_token, destination)
+            rows.append((*names, day.isoformat(), as_of, "reserved", each.outbox_id, moment))
+        if write:
+            bulk_insert(connection, sends, _INSERTED, rows)
+            _hand_over(connection, moved)
+        return refused
+
+    def releases(self, before: date, *, since: date, campaigns: Iterable[str] = ()) -> pa.Table:
+        """Releases of days in [since, before), and all earlier ones of some campaigns.
+
+        Returns
+        -------
+        pyarrow.Table
+            Of the schema RELEASES: one row a slot; `ended_day` is null while the contact is in the audience, and
+            when it left it on `before` or later.
+        """
+        columns = sends.c
+        query = (
+            select(*(columns[name] for name in RELEASES.names))
+            .where(
+                columns.day < before.isoformat(),
+                or_(columns.day >= since.isoformat(), columns.campaign.in_(sorted(set(campaigns)))),
+            )
+            .order_by(columns.id)
+        )
+        with self._ledger.read() as connection:
+            found = connection.execute(query).fetchall()
+        if not found:
+            return RELEASES.empty_table()
+        *same, ended = (list(values) for values in zip(*found, strict=True))
+        ended = [day if day is not None and day < before.isoformat() else None for day in ended]
+        return pa.table([pa.array(values, pa.string()) for values in (*same, ended)], schema=RELEASES)
+
+    def _slots(self, connection: Connection, wanted: Sequence[Wanted], day: date) -> defaultdict[str, set[_Slot]]:
+        """By token the slots that matter: of the campaigns at hand, and of days near enough to count."""
+        found: defaultdict[str, set[_Slot]] = defaultdict(set)
+        columns = sends.c
+        if not connection.execute(select(exists(select(columns.id)))).scalar():
+            return found
+        horizon = timedelta(days=max(each.limit.horizon for each in wanted))
+        near = columns.day.between((day - horizon).isoformat(), (day + horizon).isoformat())
+        matters = or_(near, columns.campaign.in_(sorted({each.campaign for each in wanted})))
+        names = ("id", "campaign", "version", "address_token", "destination", "day", "ended_day", "customer_token")
+        query = select(*(columns[name] for name in names)).where(matters)
+        tokens = sorted({token for each in wanted for token in each.person})
+        for start in range(0, len(tokens), CHUNK):
+            chunk = tokens[start : start + CHUNK]
+            for column in (columns.customer_token, columns.address_token):
+                for row in connection.execute(query.where(one_of(connection, column, chunk))):
+                    slot = _Slot(*row[:5], date.fromisoformat(row.day), row.ended_day is not None)
+                    found[row.customer_token].add(slot)
+                    found[row.address_token].add(slot)
+        return found
+
+
+def _whose_reports(wanted: Sequence[Wanted], known: Mapping[str, set[_Slot]]) -> list[str]:
+    """Tokens of the people of whom reported mailings must be counted: where the decision did not do it already."""
+    return sorted(
+        {
+            token
+            for each in wanted
+            if each.always_count or any(known.get(token) for token in each.person)
+            for token in each.person
+        }
+    )
+
+
+def _hand_over(connection: Connection, moved: Sequence[tuple[int, int]]) -> None:
+    """A slot that nothing has left for belongs to the row that is about to leave now."""
+    if not moved:
+        return
+    holders = dict(moved)
+    for chunk in _chunks(sorted(holders)):
+        reserved = connection.execute(
+            select(sends.c.id, sends.c.outbox_id).where(sends.c.id.in_(chunk), sends.c.state == "reserved")
+        ).all()
+        for slot, holder in reserved:
+            if holders[slot] != holder:
+                connection.execute(update(sends).where(sends.c.id == slot).values(outbox_id=holders[slot]))
+
+
+def free(connection: Connection, outbox_ids: Sequence[int]) -> int:
+    """Nothing of these rows has arrived anywhere: give back the slots they reserved. Returns how many."""
+    freed = 0
+    for chunk in _chunks(outbox_ids):
+        freed += connection.execute(
+            delete(sends).where(sends.c.outbox_id.in_(chunk), sends.c.state == "reserved")
+        ).rowcount
+    return freed
+
+
+def keep(connection: Connection, outbox_ids: Sequence[int]) -> None:
+    """These rows arrived, or may have: their slots are taken for good."""
+    for chunk in _chunks(outbox_ids):
+        connection.execute(
+            update(sends).where(sends.c.outbox_id.in_(chunk), sends.c.state == "reserved").values(state="kept")
+        )
+
+
+def end(connection: Connection, destination: str, left: Mapping[str, str | None], day: str) -> None:
+    """Contacts are in no audience, or only in that of one campaign, any more.
+
+    Parameters
+    ----------
+    left : mapping
+        By address token the campaign whose audience the contact is in now, or None.
+    day : str
+        Business day, YYYY-MM-DD.
+    """
+    columns = sends.c
+    by_campaign: defaultdict[str | None, list[str]] = defaultdict(list)
+    for address, campaign in left.items():
+        by_campaign[campaign].append(address)
+    for campaign, addresses in by_campaign.items():
+        statement = update(sends).where(
+            columns.destination == destination,
+            columns.ended_day.is_(None),
+            columns.state == "kept",
+            one_of(connection, columns.address_token, addresses),
+        )
+        if campaign is not None:
+            statement = statement.where(columns.campaign != campaign)
+        connection.execute(statement.values(ended_day=day))
+
+
+def _chunks(values: Sequence[Any]) -> Iterable[list[Any]]:
+    for start in range(0, len(values), CHUNK):
+        yield list(values[start : start + CHUNK])

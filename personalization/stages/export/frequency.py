@@ -1,0 +1,179 @@
+"""What the cut asks the send ledger for: a slot for each contact that a destination is about to mail.
+
+The decision has looked at frequency already, with what was known at the start of its day. The cut looks again, at this
+moment, because another campaign, destination or run may have been quicker.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+import pyarrow as pa
+from sqlalchemy import Connection
+
+from personalization.as_of import AsOf
+from personalization.ledger import Ledger
+from personalization.ledger.frequency import Limit, PastMailing
+from personalization.ledger.outbox import OutboxRow
+from personalization.ledger.sends import Wanted
+from personalization.program import Program
+from personalization.program.mailing import mails
+from personalization.program.models import Fatigue
+from personalization.stages.decisions.fatigue import EVENTS_SCHEMA, TIERS, named_events
+from personalization.stages.export.cut import Cut
+from personalization.warehouse import Session
+
+Choices = Callable[[Sequence[str]], Mapping[str, tuple[int, int]]]
+"""Own choices of people by any of their tokens: at most so many mails in so many days."""
+
+
+def release_day(as_of: AsOf, moment: datetime, horizon: int) -> date:
+    """The business day on which people are mailed by an export for `as_of` that runs at `moment`.
+
+    That is the day of the moment, in the program's time zone. An export for a day longer ago than the longest rule
+    looks replays the past (a demo, a test): it is taken as if it ran on its own day.
+    """
+    today = moment.astimezone(ZoneInfo(as_of.timezone)).date()
+    return today if 0 <= (today - as_of.day).days <= max(horizon, 1) else as_of.day
+
+
+def limits(fatigue: Fatigue) -> dict[str | None, Limit]:
+    """The limit of each tier. None, for nobody fits any: the gap only."""
+    found: dict[str | None, Limit] = {None: Limit(fatigue.min_gap_days)}
+    for cap in fatigue.caps:
+        found[cap.tier] = Limit(fatigue.min_gap_days, ((cap.sends, cap.days),))
+    return found
+
+
+@dataclass
+class Frequency:
+    """Reserves slots for one destination and day.
+
+    Attributes
+    ----------
+    versions : mapping
+        The campaigns that the destination mails, and the version of each. Others are only copied to it.
+    tiers : mapping
+        Engagement tier by customer token, as decided; who is absent gets the strictest limit of all.
+    choices : callable, optional
+        What people chose themselves; it only ever tightens the limit.
+    """
+
+    ledger: Ledger
+    destination: str
+    as_of: AsOf
+    versions: Mapping[str, str]
+    fatigue: Fatigue
+    tiers: Mapping[str, str | None]
+    reported: pa.Table
+    now: Callable[[], datetime]
+    choices: Choices | None = None
+    _limits: dict[str | None, Limit] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._limits = limits(self.fatigue)
+        self._strictest = Limit(self.fatigue.min_gap_days, tuple((cap.sends, cap.days) for cap in self.fatigue.caps))
+        self._engine = duckdb.connect()
+        self._engine.register("source", self.reported)
+        self._engine.execute("create table reported as from source")
+        self._engine.unregister("source")
+
+    @property
+    def day(self) -> date:
+        return release_day(self.as_of, self.now(), self._strictest.horizon)
+
+    def reserve(self, connection: Connection, rows: Sequence[OutboxRow], cut: Cut) -> dict[int, str]:
+        """Reserve slots for the rows that put somebody into the audience of a mailing. See `Sends.reserve`."""
+        asked = [
+            (row.id, row.campaign or "", row.customer_token, row.address_token)
+            for row in rows
+            if row.operation in ("add", "change") and row.campaign in self.versions
+        ]
+        return self._ask(connection, asked, cut, write=True)
+
+    def foresee(self, contacts: Sequence[Mapping[str, Any]], cut: Cut) -> dict[str, str]:
+        """By address token why contacts of a plan would be refused if they were sent now."""
+        asked = [
+            (number, contact["campaign"], contact["customer_token"], contact["address_token"])
+            for number, contact in enumerate(contacts)
+            if contact["campaign"] in self.versions
+        ]
+        with self.ledger.read() as snapshot:
+            refused = self._ask(snapshot, asked, cut, write=False)
+        return {contacts[number]["address_token"]: reason for number, reason in refused.items()}
+
+    def _ask(
+        self, connection: Connection, asked: Sequence[tuple[int, str, str, str]], cut: Cut, *, write: bool
+    ) -> dict[int, str]:
+        day = self.day
+        people = {number: cut.person(customer, address) for number, _, customer, address in asked}
+        chosen = self.choices([token for person in people.values() for token in person]) if self.choices else {}
+        wanted = []
+        for number, campaign, customer, address in asked:
+            own = [chosen[token] for token in people[number] if token in chosen]
+            limit = self._limit(customer)
+            for choice in own:
+                limit = limit.with_cap(choice)
+            closer = bool(own) or day > self.as_of.day
+            version = self.versions[campaign]
+            wanted.append(Wanted(number, campaign, version, customer, address, people[number], limit, closer))
+        return self.ledger.sends.reserve(
+            connection,
+            wanted,
+            destination=self.destination,
+            day=day,
+            as_of=self.as_of.key,
+            reports=lambda tokens: self._reports(tokens, day),
+            write=write,
+        )
+
+    def _limit(self, customer: str) -> Limit:
+        if customer not in self.tiers:
+            return self._strictest
+        return self._limits.get(self.tiers[customer], self._strictest)
+
+    def _reports(self, tokens: Sequence[str], day: date) -> Mapping[str, Sequence[PastMailing]]:
+        """What platforms reported of some people: up to the release's day, or to the day of a decision of the past."""
+        if not tokens or not self.reported.num_rows:
+            return {}
+        live = day > self.as_of.day
+        found: defaultdict[str, list[PastMailing]] = defaultdict(list)
+        self._engine.register("asked", pa.table({"customer_token": pa.array(tokens, pa.string())}))
+        rows: list[tuple[Any, ...]] = self._engine.execute(
+            "select customer_token, event_day, campaign from reported semi join asked using (customer_token)"
+            " where event_day < ? or (? and event_day <= ?)",
+            [self.as_of.day, live, day],
+        ).fetchall()
+        self._engine.unregister("asked")
+        for token, event_day, campaign in rows:
+            found[token].append(PastMailing(event_day, campaign))
+        return found
+
+
+def frequency_for(
+    session: Session,
+    ledger: Ledger,
+    program: Program,
+    destination: str,
+    as_of: AsOf,
+    now: Callable[[], datetime],
+) -> Frequency | None:
+    """The `Frequency` of a destination, from the warehouse; None when it mails no campaign."""
+    versions = mails(program, destination)
+    if not versions:
+        return None
+    fatigue = program.settings.fatigue
+    tiers: dict[str, str | None] = {}
+    if fatigue.caps and session.has_table(TIERS):
+        tiers = dict(session.rows(f"select customer_token, tier from {TIERS} where as_of = ?", [as_of.day]))  # noqa: S608
+    horizon = max(limit.horizon for limit in limits(fatigue).values())
+    reported = EVENTS_SCHEMA.empty_table()
+    if session.has_table("marts.email_events"):
+        reported = named_events(session, program, since=as_of.shift(-horizon).day)
+    return Frequency(ledger, destination, as_of, versions, fatigue, tiers, reported, now)
