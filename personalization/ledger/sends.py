@@ -201,7 +201,15 @@ class Sends:
             chunk = tokens[start : start + CHUNK]
             for column in (columns.customer_token, columns.address_token):
                 for row in connection.execute(query.where(one_of(connection, column, chunk))):
-                    slot = _Slot(*row[:5], date.fromisoformat(row.day), row.ended_day is not None)
+                    slot = _Slot(
+                        row.id,
+                        row.campaign,
+                        row.version,
+                        row.address_token,
+                        row.destination,
+                        date.fromisoformat(row.day),
+                        row.ended_day is not None,
+                    )
                     found[row.customer_token].add(slot)
                     found[row.address_token].add(slot)
         return found
@@ -225,12 +233,11 @@ def _hand_over(connection: Connection, moved: Sequence[tuple[int, int]]) -> None
         return
     holders = dict(moved)
     for chunk in _chunks(sorted(holders)):
-        reserved = connection.execute(
-            select(sends.c.id, sends.c.outbox_id).where(sends.c.id.in_(chunk), sends.c.state == "reserved")
-        ).all()
-        for slot, holder in reserved:
-            if holders[slot] != holder:
-                connection.execute(update(sends).where(sends.c.id == slot).values(outbox_id=holders[slot]))
+        reserved = select(sends.c.id, sends.c.outbox_id).where(sends.c.id.in_(chunk), sends.c.state == "reserved")
+        for row in connection.execute(reserved).all():
+            holder = holders[row.id]
+            if row.outbox_id != holder:
+                connection.execute(update(sends).where(sends.c.id == row.id).values(outbox_id=holder))
 
 
 def free(connection: Connection, outbox_ids: Sequence[int]) -> int:

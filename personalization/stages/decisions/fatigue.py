@@ -2,7 +2,7 @@
 
 Two records say who was mailed: what platforms report (`sent` events) and what we released to them (the send ledger). A
 release counts until a report stands for it, so that no mailing counts twice and none is missed; see
-docs/decisions/0007-send-ledger.md. A send counts on its business day. A customer may be mailed when the last send is
+docs/decisions/0010-send-ledger.md. A send counts on its business day. A customer may be mailed when the last send is
 *more than* `min_gap_days` ago, and when the sends of the tier's last `days` days leave room for one more.
 """
 
@@ -188,7 +188,7 @@ def _unreported(releases: str, *, named: bool) -> str:
             from _reported where campaign is {"not " if named else ""}null
         ),
         ordered as (
-            select *, row_number() over (partition by {same} order by event_day, kind, id) as n from steps
+            select *, row_number() over (partition by {same} order by event_day, kind, campaign, id) as n from steps
         ),
         summed as (
             select *, sum(1 - 2 * kind) over (partition by {same} order by n) as total from ordered
