@@ -190,7 +190,8 @@ class WebhookSource(Model):
         default=None, description="for senders that sign nothing: a secret in the address, as ${env:NAME}"
     )
     purposes: list[str] = Field(
-        default=[], description="what an opt-out at this sender withdraws; none given: every e-mail purpose by consent"
+        default=[],
+        description="what an opt-out at this sender withdraws; none given: every e-mail purpose but those of a contract",
     )
     tables: dict[Name, WebhookTable] = {}
 

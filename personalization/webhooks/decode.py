@@ -40,8 +40,12 @@ def json_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def json_objects(body: bytes, batch: str | None = None) -> list[tuple[dict[str, Any], bytes]]:
-    """The events of a body, each with its own bytes: of a list each element, else the one object.
+Event = tuple["dict[str, Any] | Unreadable", bytes]
+"""An event and its own bytes; in the place of one that is no object, why it can't be understood."""
+
+
+def json_objects(body: bytes, batch: str | None = None) -> list[Event]:
+    """The events of a body: of a list each element, else the one object.
 
     Parameters
     ----------
@@ -63,12 +67,10 @@ def json_objects(body: bytes, batch: str | None = None) -> list[tuple[dict[str, 
         if place is None:
             return [(outer, body)]
         found = list(_elements(text, place))
-    events = []
-    for value, raw in found:
-        if not isinstance(value, dict):
-            raise Unreadable(f"{named(value)} among the events, where an object is expected")
-        events.append((value, raw.encode()))
-    return events
+    return [
+        (value if isinstance(value, dict) else Unreadable(f"{named(value)} where an object is expected"), raw.encode())
+        for value, raw in found
+    ]
 
 
 def form(body: bytes) -> dict[str, Any]:

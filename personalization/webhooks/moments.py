@@ -42,7 +42,8 @@ def not_ahead(event_at: datetime | None, received_at: datetime) -> datetime:
 
 
 def _unix(value: int | Decimal) -> datetime:
-    seconds = Decimal(value) / 1000 if abs(value) >= _MILLISECONDS_FROM else Decimal(value)
+    number = Decimal(value)
+    seconds = number / 1000 if abs(number) >= _MILLISECONDS_FROM else number
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(seconds * 1_000_000))
 
 
@@ -50,19 +51,18 @@ def _written(text: str, zone: tzinfo, slash_dates: SlashDates | None) -> datetim
     if text.isascii() and text.isdigit() and len(text) in (10, 13):
         return _unix(int(text))
     try:
-        found = datetime.fromisoformat(text)
+        found: datetime | None = datetime.fromisoformat(text)
     except ValueError:
-        found = next((read for read in map(_reader(text), date_formats(slash_dates)) if read is not None), None)  # type: ignore[arg-type]
-        if found is None:
-            return None
+        found = _spelled(text, slash_dates)
+    if found is None:
+        return None
     return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
 
 
-def _reader(text: str) -> Any:
-    def read(format_: str) -> datetime | None:
+def _spelled(text: str, slash_dates: SlashDates | None) -> datetime | None:
+    for format_ in date_formats(slash_dates):
         try:
             return datetime.strptime(text, format_)  # noqa: DTZ007  (a zone is added where none was read)
         except ValueError:
-            return None
-
-    return read
+            continue
+    return None

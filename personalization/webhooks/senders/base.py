@@ -66,7 +66,7 @@ class Sender(ABC):
     def verify(self, request: WebhookRequest, keys: Sequence[bytes], now: datetime) -> None:
         """Check that the request was signed with one of the keys, lately. Raises `NotAuthentic`."""
 
-    def events(self, request: WebhookRequest) -> list[tuple[dict[str, Any], bytes]]:
+    def events(self, request: WebhookRequest) -> list[decode.Event]:
         """The events of an authentic request, each with the bytes to keep of it. Raises `decode.Unreadable`."""
         return [(self.read(request.body), request.body)]
 

@@ -66,7 +66,7 @@ class HubSpot(Sender):
         )
         require_one_of(expected, [request.require("X-HubSpot-Signature-v3")])
 
-    def events(self, request: WebhookRequest) -> list[tuple[dict[str, Any], bytes]]:
+    def events(self, request: WebhookRequest) -> list[decode.Event]:
         return decode.json_objects(request.body)
 
     def event_key(self, event: dict[str, Any]) -> str | None:

@@ -24,7 +24,6 @@ from personalization.webhooks.senders.base import Sender, Statement, at, joined,
 from personalization.webhooks.signatures import hmac_hex, require_one_of, require_recent
 
 _TOPICS = {
-    "received_email": "sent",
     "email_delivered": "sent",
     "opened_email": "opened",
     "clicked_email": "clicked",
@@ -51,7 +50,7 @@ class Klaviyo(Sender):
             raise NotAuthentic("neither header nor body says when it was signed")
         require_recent(min(times, key=lambda found: abs(found - now)), now)
 
-    def events(self, request: WebhookRequest) -> list[tuple[dict[str, Any], bytes]]:
+    def events(self, request: WebhookRequest) -> list[decode.Event]:
         return decode.json_objects(request.body, "data")
 
     def event_key(self, event: dict[str, Any]) -> str | None:

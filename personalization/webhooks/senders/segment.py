@@ -42,7 +42,7 @@ class Segment(Sender):
         expected = (hmac_hex(key, request.body, algorithm="sha1") for key in keys)
         require_one_of(expected, [request.require("X-Signature").lower()])
 
-    def events(self, request: WebhookRequest) -> list[tuple[dict[str, Any], bytes]]:
+    def events(self, request: WebhookRequest) -> list[decode.Event]:
         return decode.json_objects(request.body, "batch")
 
     def event_key(self, event: dict[str, Any]) -> str | None:

@@ -1,0 +1,184 @@
+"""Opt-outs, consent, bounces and complaints in an event, as rows for the ledger.
+
+Withdrawals are recorded for every identifier that the event names, and for an address also under the token whose key
+is never replaced, so that they outlive erasure and bind people who are not known yet. A grant is recorded for one
+identifier, as it is when it comes from a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from personalization.ledger import ConsentEvent, Keyring, normalise_email, normalise_id, notice_sha256
+from personalization.ledger.consent_event import ACTIONS, OPT_OUT
+from personalization.program import Program
+from personalization.program.models import WebhookSource, WebhookTable
+from personalization.webhooks.mapping import MappingError, Scalar, as_text, records
+from personalization.webhooks.moments import moment, not_ahead
+from personalization.webhooks.senders import SENDERS, Statement
+from personalization.webhooks.sources import purposes_withdrawn
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Identifiers that must not be mailed any more; `reason` is bounced or complained."""
+
+    tokens: tuple[str, ...]
+    reason: str
+    at: datetime
+
+
+@dataclass(slots=True)
+class Understood:
+    """What an event says about whether people may be mailed, and what in it could not be understood."""
+
+    consent: list[ConsentEvent] = field(default_factory=list)
+    suppressions: list[Suppression] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+class Interpreter:
+    """Understands the events of one source.
+
+    Parameters
+    ----------
+    program : Program
+        For its purposes, notices, time zone.
+    name, source
+        The source, of which the tables that fill consent_events are used here; others are applied later.
+    keys : Keyring
+        Identifiers become tokens; nothing leaves here in the clear.
+    """
+
+    def __init__(self, program: Program, name: str, source: WebhookSource, keys: Keyring) -> None:
+        self._program, self._name, self._keys = program, name, keys
+        self._sender = SENDERS[source.sender]
+        self._purposes = purposes_withdrawn(program, source)
+        self._tables = {key: table for key, table in source.tables.items() if table.entity == "consent_events"}
+        self._zone: tzinfo = ZoneInfo(program.settings.timezone)
+
+    def understand(self, event: dict[str, Any], event_key: str, received_at: datetime) -> Understood:
+        """What an event says. Never raises for what is in the event: see `Understood.problems`."""
+        found = Understood()
+        event_at = not_ahead(self._sender.event_at(event), received_at)
+        for name, table in self._tables.items():
+            self._mapped(found, f"{self._name}.{name}", table, event, event_key, event_at, received_at)
+        for statement in self._sender.statements(event):
+            self._stated(found, statement, event_key, event_at)
+        return found
+
+    def _stated(self, found: Understood, statement: Statement, event_key: str, at: datetime) -> None:
+        tokens = self._tokens(statement.email, statement.customer_id)
+        if not tokens:
+            if statement.kind == "withdraw" and any(event.opts_out for event in found.consent):
+                return  # a table of the program says whom it is about
+            found.problems.append(f"{_WORDS[statement.kind]} of nobody we could know: no e-mail address or customer id")
+            return
+        if statement.kind != "withdraw":
+            found.suppressions.append(Suppression(tuple(tokens), statement.kind, at))
+            return
+        for purpose in self._purposes:
+            for index, token in enumerate(tokens):
+                event_id = f"{self._name}:{event_key}:{purpose}" + (f":{index + 1}" if index else "")
+                found.consent.append(self._event(event_id, token, purpose, "withdraw", at, self._sender.title))
+
+    def _mapped(
+        self,
+        found: Understood,
+        label: str,
+        table: WebhookTable,
+        event: dict[str, Any],
+        event_key: str,
+        event_at: datetime,
+        received_at: datetime,
+    ) -> None:
+        try:
+            rows = records(table, event)
+        except MappingError as problem:
+            found.problems.append(f"{label}: {problem}")
+            return
+        for number, row in enumerate(rows):
+            try:
+                own_id = f"{event_key}:{number}" if number else event_key
+                found.consent += self._consent(label, row, own_id, event_at, received_at)
+            except _Unusable as problem:
+                found.problems.append(f"{label}: {problem}")
+
+    def _consent(
+        self, label: str, row: dict[str, Scalar], own_id: str, event_at: datetime, received_at: datetime
+    ) -> Iterator[ConsentEvent]:
+        """The consent events of one mapped row."""
+        action, purpose = as_text(row.get("action")).strip().lower(), as_text(row.get("purpose")).strip()
+        if action not in ACTIONS:
+            raise _Unusable(f"action: none of {', '.join(sorted(ACTIONS))}")
+        if purpose not in self._program.purposes:
+            raise _Unusable("purpose: none of program/consent.yaml")
+        email, customer_id = (_given(row, name) for name in ("email", "customer_id"))
+        tokens = self._tokens(email, customer_id)
+        if not tokens:
+            raise _Unusable("neither a customer id nor a valid e-mail address")
+        at = event_at
+        if row.get("effective_at") not in (None, ""):
+            written = moment(row["effective_at"], self._zone, self._program.settings.slash_dates)
+            if written is None:
+                raise _Unusable("effective_at: not a date or time that can be read")
+            at = not_ahead(written, received_at)
+        event_id = f"{label}:{_given(row, 'event_id') or own_id}"
+        method, notice = _given(row, "method"), _given(row, "notice_version")
+        for index, token in enumerate(tokens if action in OPT_OUT else tokens[:1]):
+            numbered = f"{event_id}#{index + 1}" if index else event_id
+            yield self._event(numbered, token, purpose, action, at, method, label, notice)
+
+    def _event(
+        self,
+        event_id: str,
+        token: str,
+        purpose: str,
+        action: str,
+        at: datetime,
+        method: str | None,
+        source: str | None = None,
+        notice_version: str | None = None,
+    ) -> ConsentEvent:
+        declared = self._program.purposes[purpose]
+        texts = {notice.version: notice.text for notice in declared.notices}
+        text = texts.get(notice_version) if notice_version else None
+        return ConsentEvent(
+            event_id=event_id,
+            subject_token=token,
+            purpose=purpose,
+            action=action,
+            effective_at=at,
+            source=source or self._name,
+            channel=declared.channel,
+            lawful_basis=declared.lawful_basis,
+            method=method,
+            notice_version=notice_version,
+            notice_sha256=notice_sha256(text) if text else None,
+        )
+
+    def _tokens(self, email: str | None, customer_id: str | None) -> list[str]:
+        """Tokens of the identifiers, the customer's first; none for what is not a valid one."""
+        tokens = []
+        customer = normalise_id(customer_id) if customer_id else None
+        if customer:
+            tokens.append(self._keys.token("customer", customer))
+        address = normalise_email(email) if email else None
+        if address:
+            tokens += [self._keys.token("email", address), self._keys.suppression_token(address)]
+        return tokens
+
+
+_WORDS = {"withdraw": "an opt-out", "bounced": "a bounce", "complained": "a complaint"}
+
+
+class _Unusable(Exception):
+    """A mapped row that is no consent event; the text says why and names no value."""
+
+
+def _given(row: dict[str, Scalar], name: str) -> str | None:
+    return as_text(row.get(name)).strip() or None
