@@ -10,11 +10,12 @@ from personalization.rules import check_program
 from personalization.stages.decisions.decide import check_names
 from personalization.stages.export.adapters.registry import check_fields
 from personalization.stages.sync.tables import check_tables
+from personalization.webhooks.sources import check_webhooks
 
 
 def problems_of(program: Program) -> list[ProgramError]:
-    """Mistakes in rules, names, the mapping of source columns, and the fields of destinations."""
-    problems = [*check_program(program), *check_tables(program)]
+    """Mistakes in rules, names, the mapping of source columns, webhook sources, and the fields of destinations."""
+    problems = [*check_program(program), *check_tables(program), *check_webhooks(program)]
     checks = [partial(check_names, program)]
     checks += [partial(check_fields, program, name) for name in program.destinations]
     for check in checks:

@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 
 from personalization import __version__
-from personalization.commands import export
+from personalization.commands import export, inbox
 from personalization.commands.common import AsOfOption, JsonFlag, current_runtime, day_of, err, out, print_json
+from personalization.commands.serve import serve
 from personalization.errors import PersonalizationError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 
 app.add_typer(export.app, name="export")
+app.add_typer(inbox.app, name="inbox")
 
 
 @app.callback(invoke_without_command=True)
@@ -67,16 +69,21 @@ def init(
 def check(as_json: JsonFlag = False) -> None:
     """Check that the program compiles: files, names, rules. Needs no data. Exit code 2 when it does not."""
     from personalization.check import require_sound
+    from personalization.webhooks.sources import unset_secrets
 
     program = current_runtime().program
     require_sound(program)
+    unset = unset_secrets(program)
     counts = {
         name: len(getattr(program, name))
         for name in ("sources", "purposes", "segments", "blocks", "offers", "campaigns", "experiments", "destinations")
     }
     if as_json:
-        print_json({"ok": True, "program": program.settings.name, "hash": program.hash, **counts})
+        variables = [variable for variable, _ in unset]
+        print_json({"ok": True, "program": program.settings.name, "hash": program.hash, "unset": variables, **counts})
         return
+    for variable, place in unset:
+        err.print(f"{place}: {variable} is not set here; `personalization serve` needs it", soft_wrap=True)
     listing = ", ".join(f"{count} {name}" for name, count in counts.items())
     out.print(f"[green]The program compiles:[/green] {program.settings.name}: {listing}.")
 
@@ -187,6 +194,9 @@ def dev(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) ->
             signal.signal(signal.SIGTERM, lambda *_: dagster.terminate())  # Ctrl-C reaches both by itself
             raise SystemExit(dagster.wait())
     os.execv(command[0], command)
+
+
+app.command()(serve)
 
 
 @app.command()

@@ -191,7 +191,7 @@ class WebhookSource(Model):
     )
     purposes: list[str] = Field(
         default=[],
-        description="what an opt-out at this sender withdraws; none given: every e-mail purpose but those of a contract",
+        description="what an opt-out there withdraws; none given: every e-mail purpose but those of a contract",
     )
     tables: dict[Name, WebhookTable] = {}
 

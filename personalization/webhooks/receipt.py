@@ -76,11 +76,13 @@ class Preparer:
             return self._dead(body, request_key, str(event), received_at)
         try:
             same = decode.canonical(event, self._sender.volatile)
+            key = self._clean(request_key or self._sender.event_key(event)) or self._by_content(same)
+            understood = self._interpreter.understand(event, key, received_at)
+            arrival = self._sealed(key, body, same, self._sender.event_at(event), received_at)
         except decode.Unreadable as problem:
             return self._dead(body, request_key, str(problem), received_at)
-        key = self._clean(request_key or self._sender.event_key(event)) or self._by_content(same)
-        understood = self._interpreter.understand(event, key, received_at)
-        arrival = self._sealed(key, body, same, self._sender.event_at(event), received_at)
+        except Exception as error:  # a mistake of ours must not cost an event; its text could repeat the event's
+            return self._dead(body, request_key, f"a mistake in this program: {type(error).__name__}", received_at)
         return Prepared(arrival, understood, _reason(understood))
 
     def _dead(self, body: bytes, request_key: str | None, reason: str, received_at: datetime) -> Prepared:

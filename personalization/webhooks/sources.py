@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from personalization.errors import Position, ProgramError, did_you_mean
+from personalization.ledger.consent_event import ACTIONS
 from personalization.program import Program
 from personalization.program.models import WebhookSource
 from personalization.webhooks.request import NotAuthentic, WebhookRequest
@@ -159,6 +160,22 @@ def _check(program: Program, name: str, source: WebhookSource) -> Iterator[Progr
                 f"{name}: unknown purpose '{purpose}' ({did_you_mean(purpose, program.purposes)})",
                 at=at("purposes", index),
             )
+    for key, table in source.tables.items():
+        for column, path in table.columns.items():
+            if path.startswith(".") and table.records is None:
+                yield ProgramError(
+                    f"{name}.{key}: '{path}' is a path in an element of a list, and `records` names no list",
+                    at=at("tables", key, "columns", column),
+                    hint="set records, or write the path without the dot at its beginning",
+                )
+        if table.entity == "consent_events":
+            for constant, known in (("purpose", program.purposes), ("action", ACTIONS)):
+                value = table.constants.get(constant)
+                if value is not None and value not in known:
+                    yield ProgramError(
+                        f"{name}.{key}: unknown {constant} '{value}' ({did_you_mean(str(value), known)})",
+                        at=at("tables", key, "constants", constant),
+                    )
 
 
 def _not_a_reference(name: str, at: Position) -> ProgramError:
