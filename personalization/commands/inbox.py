@@ -43,7 +43,7 @@ def status(as_json: JsonFlag = False) -> None:
         "source", "events", "newest", "conflicts", "dead letters", title=f"{last} events", title_justify="left"
     )
     for row in sources:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(str(value)[:19] for value in row.values()))
     out.print(table)
     for name, at in watermarks.items():
         out.print(f"{name}: applied up to {at}, {last - at} waiting")

@@ -68,7 +68,8 @@ def _print_addresses(runtime: Runtime, local: str) -> None:
         err.print("program/sources.yaml has no source of kind webhook.")
     for name, source in sources.items():
         sender = SENDERS[source.sender]
-        secret = f"/{source.url_secret}" if source.url_secret else ""
+        variable = (source.url_secret or "").removeprefix("${env:").removesuffix("}")
+        secret = f"/<value of {variable}>" if variable else ""
         err.print(f"\n{name} ({sender.title}): {public or local}/webhooks/{name}{secret}", markup=False, soft_wrap=True)
         err.print(f"  {sender.setup}", markup=False, soft_wrap=True)
         if sender.name == "salesforce" and not source.secrets:

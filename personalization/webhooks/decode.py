@@ -60,7 +60,7 @@ def json_objects(body: bytes, batch: str | None = None) -> list[Event]:
     text = _text(body)
     start = _skip(text, 0)
     if text[start : start + 1] == "[":
-        found = list(_elements(text, start))
+        found = list(_elements(text, start, alone=True))
     else:
         outer = json_object(body)
         place = _place_of(text, start, batch) if batch is not None and isinstance(outer.get(batch), list) else None
@@ -81,6 +81,8 @@ def form(body: bytes) -> dict[str, Any]:
     Unreadable
         It is not UTF-8, empty, has too many fields, or fields that contradict each other.
     """
+    if not body:
+        raise Unreadable("the body is empty")
     try:
         pairs = parse_qsl(
             body.decode("ascii"),
@@ -167,10 +169,11 @@ def _skip(text: str, start: int) -> int:
     return matched.end()
 
 
-def _elements(text: str, start: int) -> Iterator[tuple[Any, str]]:
-    """The elements of the list that begins at `start`, each with its own text."""
+def _elements(text: str, start: int, *, alone: bool = False) -> Iterator[tuple[Any, str]]:
+    """The elements of the list that begins at `start`, each with its own text; `alone`: nothing may follow it."""
     position, count = _skip(text, start + 1), 0
     if text[position : position + 1] == "]":
+        _end(text, position + 1, alone)
         return
     while True:
         value, end = _value(text, position)
@@ -181,10 +184,16 @@ def _elements(text: str, start: int) -> Iterator[tuple[Any, str]]:
         position = _skip(text, end)
         mark = text[position : position + 1]
         if mark == "]":
+            _end(text, position + 1, alone)
             return
         if mark != ",":
             raise Unreadable(f"not JSON: a comma or bracket is missing at character {position}")
         position = _skip(text, position + 1)
+
+
+def _end(text: str, position: int, alone: bool) -> None:
+    if alone and _skip(text, position) != len(text):
+        raise Unreadable(f"not JSON: something follows the list that ends at character {position}")
 
 
 def _place_of(text: str, start: int, key: str) -> int | None:

@@ -105,19 +105,18 @@ def _scalar(path: str, event: dict[str, Any], element: dict[str, Any] | None) ->
 
 
 def _at(value: Any, path: str) -> Any:
-    """What a dotted path leads to. A key that itself has dots is found as well."""
-    if isinstance(value, dict) and path in value:
-        return value[path]
+    """What a dotted path leads to; where it leads nowhere, what is under a key that itself has these dots."""
     head, _, rest = path.partition(".")
+    inner = _MISSING
     if isinstance(value, list):
-        if not head.isascii() or not head.isdigit() or int(head) >= len(value):
-            return _MISSING
-        inner = value[int(head)]
-    elif isinstance(value, dict) and head in value:
-        inner = value[head]
-    else:
-        return _MISSING
-    return _at(inner, rest) if rest else inner
+        if head.isascii() and head.isdigit() and len(head) < 10 and int(head) < len(value):
+            inner = value[int(head)]
+    elif isinstance(value, dict):
+        inner = value.get(head, _MISSING)
+    found = _at(inner, rest) if rest and inner is not _MISSING else inner
+    if found is _MISSING and rest and isinstance(value, dict):
+        return value.get(path, _MISSING)
+    return found
 
 
 def _found(value: Any) -> str:

@@ -60,4 +60,4 @@ class StandardWebhooks(Sender):
 
 
 def _header(request: WebhookRequest, name: str) -> str:
-    return request.find(f"webhook-{name}") or request.require(f"svix-{name}")
+    return request.find(f"svix-{name}") or request.require(f"webhook-{name}")
