@@ -38,7 +38,7 @@ def test_one_row_an_element_with_values_of_the_event_and_constants() -> None:
             "product_id": ".sku",
             "quantity": ".qty",
             "amount": ".total",
-            "channel": ".x.y",
+            "store_id": ".x.y",
         },
         constants={"currency": "EUR", "discount": 0.1},
     )
