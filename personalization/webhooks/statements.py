@@ -13,7 +13,8 @@ from datetime import datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from personalization.ledger import ConsentEvent, Keyring, normalise_email, normalise_id, notice_sha256
+from personalization.ledger import ConsentEvent, Keyring, normalise_email, normalise_id
+from personalization.ledger.consent_declared import declared_event
 from personalization.ledger.consent_event import ACTIONS, OPT_OUT
 from personalization.program import Program
 from personalization.program.models import WebhookSource, WebhookTable
@@ -84,7 +85,18 @@ class Interpreter:
         for purpose in self._purposes:
             for index, token in enumerate(tokens):
                 event_id = f"{self._name}:{event_key}:{purpose}" + (f":{index + 1}" if index else "")
-                found.consent.append(self._event(event_id, token, purpose, "withdraw", at, self._sender.title))
+                found.consent.append(
+                    declared_event(
+                        purpose,
+                        self._program.purposes[purpose],
+                        event_id=event_id,
+                        subject_token=token,
+                        action="withdraw",
+                        effective_at=at,
+                        source=self._name,
+                        method=self._sender.title,
+                    )
+                )
 
     def _mapped(
         self,
@@ -127,39 +139,22 @@ class Interpreter:
             if written is None:
                 raise _Unusable("effective_at: not a date or time that can be read")
             at = not_ahead(written, received_at)
-        event_id = f"{label}:{_given(row, 'event_id') or own_id}"
-        method, notice = _given(row, "method"), _given(row, "notice_version")
+        event_id, gpp = f"{label}:{_given(row, 'event_id') or own_id}", _given(row, "gpp_string")
         for index, token in enumerate(tokens if action in OPT_OUT else tokens[:1]):
-            numbered = f"{event_id}#{index + 1}" if index else event_id
-            yield self._event(numbered, token, purpose, action, at, method, label, notice)
-
-    def _event(
-        self,
-        event_id: str,
-        token: str,
-        purpose: str,
-        action: str,
-        at: datetime,
-        method: str | None,
-        source: str | None = None,
-        notice_version: str | None = None,
-    ) -> ConsentEvent:
-        declared = self._program.purposes[purpose]
-        texts = {notice.version: notice.text for notice in declared.notices}
-        text = texts.get(notice_version) if notice_version else None
-        return ConsentEvent(
-            event_id=event_id,
-            subject_token=token,
-            purpose=purpose,
-            action=action,
-            effective_at=at,
-            source=source or self._name,
-            channel=declared.channel,
-            lawful_basis=declared.lawful_basis,
-            method=method,
-            notice_version=notice_version,
-            notice_sha256=notice_sha256(text) if text else None,
-        )
+            yield declared_event(
+                purpose,
+                self._program.purposes[purpose],
+                event_id=f"{event_id}#{index + 1}" if index else event_id,
+                subject_token=token,
+                action=action,
+                effective_at=at,
+                source=label,
+                method=_given(row, "method"),
+                notice_version=_given(row, "notice_version"),
+                locale=_given(row, "locale"),
+                double_opt_in_id=_given(row, "double_opt_in_id"),
+                evidence={"gpp_string": gpp} if gpp else None,
+            )
 
     def _tokens(self, email: str | None, customer_id: str | None) -> list[str]:
         """Tokens of the identifiers, the customer's first; none for what is not a valid one."""
