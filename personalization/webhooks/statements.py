@@ -116,14 +116,20 @@ class Interpreter:
         for number, row in enumerate(rows):
             try:
                 own_id = f"{event_key}:{number}" if number else event_key
-                found.consent += self._consent(label, row, own_id, event_at, received_at)
+                found.consent += self._consent(found, label, row, own_id, event_at, received_at)
             except _Unusable as problem:
                 found.problems.append(f"{label}: {problem}")
 
     def _consent(
-        self, label: str, row: dict[str, Scalar], own_id: str, event_at: datetime, received_at: datetime
+        self,
+        found: Understood,
+        label: str,
+        row: dict[str, Scalar],
+        own_id: str,
+        event_at: datetime,
+        received_at: datetime,
     ) -> Iterator[ConsentEvent]:
-        """The consent events of one mapped row."""
+        """The consent events of one mapped row. An opt-out whose time can't be read counts all the same."""
         action, purpose = as_text(row.get("action")).strip().lower(), as_text(row.get("purpose")).strip()
         if action not in ACTIONS:
             raise _Unusable(f"action: none of {', '.join(sorted(ACTIONS))}")
@@ -137,8 +143,12 @@ class Interpreter:
         if row.get("effective_at") not in (None, ""):
             written = moment(row["effective_at"], self._zone, self._program.settings.slash_dates)
             if written is None:
-                raise _Unusable("effective_at: not a date or time that can be read")
-            at = not_ahead(written, received_at)
+                problem = "effective_at: not a date or time that can be read"
+                if action not in OPT_OUT:
+                    raise _Unusable(problem)
+                found.problems.append(f"{label}: {problem}")
+            else:
+                at = not_ahead(written, received_at)
         event_id, gpp = f"{label}:{_given(row, 'event_id') or own_id}", _given(row, "gpp_string")
         for index, token in enumerate(tokens if action in OPT_OUT else tokens[:1]):
             yield declared_event(

@@ -212,6 +212,12 @@ def test_an_event_without_times_counts_from_when_it_came(quick_shop: Shop) -> No
     assert quick_shop.state("email", ANN).effective_at == NOW
 
 
+def test_an_opt_out_whose_time_can_not_be_read_counts_all_the_same(quick_shop: Shop) -> None:
+    quick_shop.receive("hooks", consent("withdraw", at="canary"))
+    assert quick_shop.state("customer", "42").state == "withdrawn"
+    assert quick_shop.dead() == [(1, "hooks.consents: effective_at: not a date or time that can be read")]
+
+
 def test_a_time_without_zone_is_the_programs(quick_shop: Shop) -> None:
     quick_shop.receive("hooks", consent(at="2026-06-01 07:30"))
     assert quick_shop.state("customer", "42").effective_at == datetime(2026, 6, 1, 11, 30, tzinfo=UTC)
