@@ -104,6 +104,12 @@ class ExportError(PersonalizationError):
     exit_code = 8
 
 
+class PrivacyError(PersonalizationError):
+    """A privacy request could not be carried out in full. What is left is named; nothing was sent meanwhile."""
+
+    exit_code = 9
+
+
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate most like `word`, or None when nothing is close (ratio below 0.6)."""
     matches = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from personalization.as_of import AsOf
 from personalization.crash_points import crash_point
 from personalization.errors import PersonalizationError, did_you_mean
 from personalization.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 TRAINING = dg.AssetSelection.assets(["scores", "propensity_model"])
 AUDIT = dg.AssetSelection.assets(["monitoring", "platform_audit"])
@@ -114,6 +117,7 @@ def run_in_process(
         if on_progress:
             on_progress("planned", "", len(definition.graph.node_defs))
         sweep_dead_runs(instance)
+        _finish_erasures(runtime)
         with _in_the_run_book(runtime, as_of):
             result = definition.execute_in_process(
                 instance=instance,
@@ -209,6 +213,16 @@ def only_run(runtime: Runtime) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _finish_erasures(runtime: Runtime) -> None:
+    """Whoever is being erased is gone before the first stage reads: see `personalization.privacy.erase`."""
+    if not runtime.workspace.tombstones.exists():
+        return
+    from personalization.privacy.erase import finish_begun
+
+    for request in finish_begun(runtime, datetime.now(UTC)):
+        log.warning("the erasure %s is not complete: see `personalization privacy requests`", request)
 
 
 @contextlib.contextmanager

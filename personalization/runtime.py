@@ -42,8 +42,11 @@ class Runtime:
     @cached_property
     def ledger(self) -> Ledger:
         from personalization.ledger import Ledger
+        from personalization.ledger.tombstones import replay
 
-        return Ledger.open(self.workspace.ledger_url)
+        ledger = Ledger.open(self.workspace.ledger_url)
+        replay(ledger, self.workspace.tombstones)  # before anybody reads what a restored ledger still knows
+        return ledger
 
     def as_of(self, day: str) -> AsOf:
         return AsOf.parse(day, self.program.settings.timezone)

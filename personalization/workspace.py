@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT_VARIABLE = "PERSONALIZATION_HOME"
 STATE_VARIABLE = "PERSONALIZATION_STATE"
 LEDGER_VARIABLE = "PERSONALIZATION_LEDGER_URL"
+TOMBSTONES_VARIABLE = "PERSONALIZATION_TOMBSTONES_FILE"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,16 @@ class Workspace:
     def ledger_url(self) -> str:
         """SQLAlchemy URL of the ledger; SQLite in the state folder unless another one is given."""
         return self.ledger or f"sqlite:///{self.state / 'ledger.sqlite'}"
+
+    @property
+    def tombstones(self) -> Path:
+        """Who was erased: what a ledger restored from a backup has to forget again."""
+        return Path(os.environ.get(TOMBSTONES_VARIABLE) or self.state / "tombstones.jsonl")
+
+    @property
+    def privacy(self) -> Path:
+        """Copies of what is held about people who asked, receipts of erasures, audits."""
+        return self.state / "privacy"
 
     @property
     def models(self) -> Path:

@@ -136,6 +136,13 @@ class Vault:
                 found += [self._opened(row) for row in rows]
         return sorted(found, key=lambda item: (item.field, item.subject, item.source))
 
+    def subjects_with(self, value_token: str) -> list[str]:
+        """The subjects that have a value."""
+        columns = vault_items.c
+        query = select(columns.subject).distinct().where(columns.value_token == value_token).order_by(columns.subject)
+        with self._ledger.read() as connection:
+            return list(connection.execute(query).scalars())
+
     def erase(self, subjects: Sequence[str], values: Sequence[str] = ()) -> Erasure:
         """Destroy the data keys and all values of subjects, for good. Unknown subjects are no error.
 
