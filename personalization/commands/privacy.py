@@ -82,6 +82,43 @@ def erase(
 
 
 @app.command()
+def export(
+    person: Person,
+    request: RequestOption = None,
+    manner: MannerOption = "command line",
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a copy of everything held about a person: data.json and a readable page, in var/privacy/<request>/."""
+    from personalization.privacy.answer import make_copy
+
+    copy = make_copy(current_runtime(), person, at=datetime.now(UTC), manner=manner, request_id=request)
+    if as_json:
+        print_json({"request": copy.request.request_id, "folder": str(copy.folder), "rows": copy.rows})
+        return
+    out.print(f"{copy.rows:,} rows are in {copy.folder}: index.html to read, data.json to take elsewhere.")
+    out.print("Only this user can read them. Make sure who asks before you hand them out.")
+
+
+@app.command()
+def work(as_json: JsonFlag = False) -> None:
+    """Work off open requests: copies at once, erasures once they are approved (or at once, see program.yaml)."""
+    from personalization.privacy.answer import work_off
+
+    runtime = current_runtime()
+    with surroundings(runtime):
+        done = work_off(runtime, datetime.now(UTC))
+    if as_json:
+        print_json(
+            [{"request": each.request.request_id, "outcome": each.outcome, "waits": each.waits} for each in done]
+        )
+        return
+    if not done:
+        out.print("No privacy request is open.")
+    for each in done:
+        out.print(f"{each.request.request_id}: {each.outcome or each.waits}")
+
+
+@app.command()
 def verify(
     document: Annotated[Path, typer.Argument(help="A receipt.json or audit.json.")],
     as_json: JsonFlag = False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -137,6 +137,18 @@ class Requests:
         """Every request as of the log's entry `up_to_seq` (default: now), those that came first at the top."""
         with nullcontext(connection) if connection is not None else self._ledger.read() as reader:
             return self._fold(reader, up_to_seq=up_to_seq)
+
+    def find_open(self, kind: str, subjects: Sequence[str]) -> str | None:
+        """The open request of a kind that came first under any of some identifiers; None when there is none."""
+        wanted = set(subjects)
+        return next(
+            (
+                request.request_id
+                for request in self.all()
+                if request.is_open and request.kind == kind and request.subject_token in wanted
+            ),
+            None,
+        )
 
     def approve(self, request_id: str, who: str, at: datetime) -> None:
         """Somebody looked at the request and lets it be worked off."""

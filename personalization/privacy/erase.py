@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalization import __version__
 from personalization.crash_points import crash_point
-from personalization.errors import PrivacyError
+from personalization.errors import DataError, PrivacyError
 from personalization.ledger import tombstones
 from personalization.ledger.requests import Request
 from personalization.ledger.tombstones import Tombstone
@@ -130,7 +130,10 @@ class _Erasure:
     def run(self, asked: str, manner: str, request_id: str | None) -> Erased:
         runtime, requests = self._runtime, self._runtime.ledger.requests
         person = find_person(runtime, asked)
-        request = requests.get(request_id or requests.open("erasure", person.tokens[0], manner, self._at))
+        known = request_id or requests.find_open("erasure", person.tokens)
+        request = requests.get(known or requests.open("erasure", person.tokens[0], manner, self._at))
+        if request.kind != "erasure":
+            raise DataError(f"{request.request_id} asks for {request.kind}, not for erasure")
         folder = runtime.workspace.privacy / request.request_id
         work = self._begin(request, person, folder)
         requests.start(request.request_id, self._at)

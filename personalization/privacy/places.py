@@ -53,8 +53,11 @@ LEDGER: dict[str, Place] = {
     "inbox_watermarks": Place(Fate.NONE, "How far messages are worked off"),
     "key_fingerprints": Place(Fate.NONE, "Fingerprints of keys"),
     "leases": Place(Fate.NONE, "Who works on what"),
+    "link_renames": Place(Fate.KEPT, "New names of identifiers in links", "lets links in old e-mails opt out"),
+    "link_revocations": Place(Fate.KEPT, "Links that were ended", "keeps links in old e-mails from working again"),
     "models": Place(Fate.NONE, "Models"),
     "outbox": Place(Fate.BLANKED, "What was sent about you to platforms"),
+    "preference_events": Place(Fate.REMOVED, "What you chose to read about, and how often"),
     "privacy_log": Place(
         Fate.KEPT, "What was done about your requests", "must be kept for at least 24 months (CCPA section 7101)"
     ),

@@ -77,6 +77,19 @@ class Serve(Model):
     )
 
 
+class Privacy(Model):
+    """How privacy requests are worked off, and how long data are kept."""
+
+    erasure: Literal["approval", "automatic"] = Field(
+        default="approval", description="whether an erasure asked for on the preference page waits for a person"
+    )
+    retention_months: dict[Literal["order_lines", "email_events"], Annotated[int, Field(ge=1)]] = Field(
+        default={}, description="rows older than this are removed; entities that are not named are kept"
+    )
+    copies_days: int = Field(default=30, ge=1, description="copies made for people who asked are removed after this")
+    bodies_days: int = Field(default=90, ge=1, description="bodies of webhook messages are removed after this")
+
+
 class ProgramFile(Model):
     name: str
     timezone: str = "UTC"
@@ -91,6 +104,7 @@ class ProgramFile(Model):
     fatigue: Fatigue = Fatigue()
     scoring: Scoring = Scoring()
     serve: Serve = Serve()
+    privacy: Privacy = Privacy()
     min_completeness: Share = Field(
         default=0.0, description="share of decision fields that must be known before a customer is mailed"
     )

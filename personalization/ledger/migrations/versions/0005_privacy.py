@@ -45,6 +45,25 @@ def upgrade() -> None:
     op.create_index("ix_privacy_log_kind", "privacy_log", ["kind"])
     for table in ("privacy_requests", "privacy_log"):
         _append_only(table)
+    _removable_after_erasure("preference_events", "subject_token")
+
+
+def _removable_after_erasure(table: str, token: str) -> None:
+    """Rows of an append-only table may go once their person was erased, and only then."""
+    erased = f"exists (select 1 from suppressions where identifier_token = old.{token} and reason = 'erased')"  # noqa: S608
+    message = f"{table} is append-only"
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(f"drop trigger {table}_no_delete")
+        op.execute(
+            f"create trigger {table}_no_delete before delete on {table} when not {erased} "
+            f"begin select raise(abort, '{message}'); end"
+        )
+        return
+    op.execute(
+        f"create or replace function {table}_refuse() returns trigger language plpgsql as "
+        f"$$ begin if tg_op = 'DELETE' and {erased} then return old; end if; "
+        f"raise exception '{message}'; end $$"
+    )
 
 
 def _append_only(table: str) -> None:
