@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from personalization import __version__
-from personalization.commands import export, inbox, privacy
+from personalization.commands import export, inbox, keys, privacy
 from personalization.commands.common import AsOfOption, JsonFlag, current_runtime, day_of, err, out, print_json
 from personalization.commands.serve import serve
 from personalization.errors import PersonalizationError
@@ -30,6 +30,7 @@ app = typer.Typer(
 
 app.add_typer(export.app, name="export")
 app.add_typer(inbox.app, name="inbox")
+app.add_typer(keys.app, name="keys")
 app.add_typer(privacy.app, name="privacy")
 
 

@@ -94,6 +94,12 @@ class InboxRow:
         return f"InboxRow({self.seq}, {self.source}, {self.event_key})"
 
 
+def resealed(keys: Keyring, source: str, event_key: str, key_id: str, sealed: bytes) -> bytes:
+    """A sealed body under the vault's current key instead of an older one."""
+    context = _context(source, event_key)
+    return keys.seal(keys.unseal(sealed, context, key_id), context)
+
+
 def _context(source: str, event_key: str) -> bytes:
     """Binds a sealed body to its event: copied to another row it does not open."""
     return f"{len(source)}:{source}{len(event_key)}:{event_key}".encode()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from personalization.errors import KeyFileError
 from personalization.ledger.engine import bulk_insert, location, read, write
+from personalization.ledger.inbox_schema import inbox, inbox_conflicts
 from personalization.ledger.keys import Keyring
-from personalization.ledger.schema import key_fingerprints, now, to_micros
+from personalization.ledger.schema import key_fingerprints, now, to_micros, vault_subjects
 
 
 def check_keys(engine: Engine, keys: Keyring) -> None:
@@ -19,8 +20,14 @@ def check_keys(engine: Engine, keys: Keyring) -> None:
         A key of the ledger is missing from the key file or is another one there, or identifiers would become tokens
         that match nothing in the ledger.
     """
-    with read(engine) as connection:
-        missing = _missing(connection, keys, location(engine))
+    try:
+        with read(engine) as connection:
+            missing = _missing(connection, keys, location(engine))
+    except KeyFileError:
+        if not keys.reload():  # another process may have added a key since the file was read
+            raise
+        with read(engine) as connection:
+            missing = _missing(connection, keys, location(engine))
     if missing:
         with write(engine) as connection:
             missing = _missing(connection, keys, location(engine))
@@ -29,11 +36,26 @@ def check_keys(engine: Engine, keys: Keyring) -> None:
             bulk_insert(connection, key_fingerprints, ("kind", "key_id", "fingerprint", "recorded_at"), rows)
 
 
+def vault_key_uses(connection: Connection) -> dict[str, int]:
+    """How many rows need each master key of the vault: data keys and sealed bodies of webhooks."""
+    uses: dict[str, int] = {}
+    for table in (vault_subjects, inbox, inbox_conflicts):
+        query = select(table.c.key_id, func.count().label("rows")).group_by(table.c.key_id)
+        if table is not vault_subjects:
+            query = query.where(table.c.body.is_not(None))
+        for row in connection.execute(query):
+            uses[row.key_id] = uses.get(row.key_id, 0) + int(row.rows)
+    return uses
+
+
 def _missing(connection: Connection, keys: Keyring, ledger: str) -> list[tuple[str, str]]:
     """The keys of the file that the ledger has not seen yet."""
     seen = {(row.kind, row.key_id): row.fingerprint for row in connection.execute(select(key_fingerprints))}
     for (kind, key_id), fingerprint in seen.items():
-        if keys.fingerprints.get((kind, key_id)) != fingerprint:
+        found = keys.fingerprints.get((kind, key_id))
+        if found is None and kind == "vault" and not vault_key_uses(connection).get(key_id):
+            continue  # it was retired: nothing in the ledger needs it
+        if found != fingerprint:
             raise KeyFileError(
                 f"the key file {keys.path} does not hold the {kind} key '{key_id}' that the ledger {ledger} was "
                 "written with",

@@ -52,11 +52,18 @@ class Keyring:
 
     def __init__(self, document: dict[str, Any], path: Path) -> None:
         self.path = path
+        self._take(document)
+
+    def _take(self, document: dict[str, Any]) -> None:
+        path = self.path
         self.token_key_id, self._token_keys = _versioned(document, "token", path)
         self.vault_key_id, vault_keys = _versioned(document, "vault", path)
         self._vault_ciphers = {key_id: AESGCM(key) for key_id, key in vault_keys.items()}
         self._seal_ciphers = {key_id: AESGCM(_derived(key, "seal")) for key_id, key in vault_keys.items()}
-        self._link_ciphers = {key_id: AESSIV(_link_key(key)) for key_id, key in vault_keys.items()}
+        self._link_ciphers = {
+            **{key_id: AESSIV(key) for key_id, key in _link_keys(document, path).items()},  # of retired master keys
+            **{key_id: AESSIV(_link_key(key)) for key_id, key in vault_keys.items()},
+        }
         self._suppression_key = _key(document, "suppression_key", path)
         self._digest_key = _derived(self._suppression_key, "digest")  # never replaced: it tells a repetition for ever
         self._signing_key = _signing_key(document, path)
@@ -99,6 +106,12 @@ class Keyring:
         """
         path = key_file.location(path)
         return cls(key_file.read(path), path)
+
+    def reload(self) -> bool:
+        """Read the key file again, because another process may have added a key. True when anything is new."""
+        before = self.fingerprints
+        self._take(key_file.read(self.path))
+        return self.fingerprints != before
 
     def token(self, namespace: str, value: str) -> str:
         """The token that stands for one normalised identifier: the same in every process, different per namespace.
@@ -166,6 +179,8 @@ class Keyring:
         KeyFileError
             This key file does not hold that master key, or holds another one under its name.
         """
+        if key_id not in self._vault_ciphers:
+            self.reload()
         cipher = self._vault_ciphers.get(key_id)
         if cipher is None:
             raise KeyFileError(f"the key file {self.path} has no vault key '{key_id}'", hint=RESTORE_HINT)
@@ -190,6 +205,8 @@ class Keyring:
         KeyFileError
             This key file does not hold that master key; or the data were altered, moved, or sealed with another key.
         """
+        if key_id not in self._seal_ciphers:
+            self.reload()
         cipher = self._seal_ciphers.get(key_id)
         if cipher is None:
             raise KeyFileError(
@@ -295,6 +312,21 @@ def _signing_key(document: dict[str, Any], path: Path) -> Ed25519PrivateKey | No
     if "signing_key" not in document:
         return None
     return Ed25519PrivateKey.from_private_bytes(_key(document, "signing_key", path))
+
+
+def _link_keys(document: dict[str, Any], path: Path) -> dict[str, bytes]:
+    """What opens links that went out under master keys which are retired since: it opens nothing else."""
+    named = document.get("link_keys", {})
+    try:
+        return {key_id: base64.b64decode(text, validate=True) for key_id, text in named.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise KeyFileError(f"the link_keys in {path} can't be understood", hint=RESTORE_HINT) from None
+
+
+def retire_vault_key(document: dict[str, Any], key_id: str) -> None:
+    """Take a master key out of a key file's contents; what is left opens the links made under it, and no more."""
+    key = base64.b64decode(document["vault_keys"].pop(key_id))
+    document.setdefault("link_keys", {})[key_id] = base64.b64encode(_link_key(key)).decode()
 
 
 def _with_signing_key(document: dict[str, Any]) -> None:

@@ -1,0 +1,175 @@
+"""Replaces the vault's master key: every data key is wrapped anew, no value is decrypted, nobody has to stop.
+
+Killed anywhere and run again it goes on: the key file holds the new key before the first row uses it, and a row says
+itself which key it needs. The old key stays until nothing uses it; taking it away earlier is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import BindParameter, ColumnElement, Connection, Table, bindparam, select, update
+
+from personalization.crash_points import crash_point
+from personalization.errors import KeyFileError
+from personalization.ledger import key_file
+from personalization.ledger.inbox_event import resealed
+from personalization.ledger.inbox_schema import inbox, inbox_conflicts
+from personalization.ledger.key_check import vault_key_uses
+from personalization.ledger.keys import Keyring
+from personalization.ledger.keys import retire_vault_key as retire
+from personalization.ledger.schema import vault_subjects
+
+if TYPE_CHECKING:
+    from personalization.ledger.ledger import Ledger
+
+CHUNK = 2_000
+_HINT = "run `personalization keys rotate vault` first"
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """What a rotation did: the keys, and how many data keys and webhook bodies are under the new one now."""
+
+    old_keys: tuple[str, ...]
+    new_key: str
+    data_keys: int
+    bodies: int
+
+
+def rotate_vault(
+    ledger: Ledger, keys: Keyring, at: datetime, *, on_progress: Callable[[int], None] | None = None
+) -> tuple[Keyring, Rotation]:
+    """Make a new master key, or go on with an interrupted rotation, and wrap everything under it.
+
+    Running processes read the key file again when they meet the new key, so imports, webhooks and exports go on.
+
+    Returns
+    -------
+    (Keyring, Rotation)
+        The keys as they are now, and what was done.
+    """
+    uses = key_uses(ledger)
+    if set(uses) <= {keys.vault_key_id}:  # no rotation is under way
+        key_file.change(keys.path, _add_vault_key)
+        crash_point("rotate.key_added")
+        keys = Keyring.load(keys.path)
+    ledger.vault(keys)  # notes the new key's fingerprint
+    old = tuple(sorted(key for key in key_uses(ledger) if key != keys.vault_key_id))
+    data_keys = bodies = 0
+    while moved := _rewrap(ledger, keys):
+        data_keys += moved
+        crash_point("rotate.some_wrapped")
+        if on_progress:
+            on_progress(data_keys)
+    for table in (inbox, inbox_conflicts):
+        while moved := _reseal(ledger, keys, table):
+            bodies += moved
+            crash_point("rotate.some_sealed")
+    rotation = Rotation(old, keys.vault_key_id, data_keys, bodies)
+    ledger.requests.log(
+        "rotation",
+        {"kind": "vault", "from": list(old), "to": keys.vault_key_id, "data_keys": data_keys, "bodies": bodies},
+        at=at,
+    )
+    return keys, rotation
+
+
+def retire_vault_key(ledger: Ledger, keys: Keyring, key_id: str, at: datetime) -> Keyring:
+    """Take an old master key out of the key file, for good.
+
+    Raises
+    ------
+    KeyFileError
+        It is in use, or there is no such key.
+    """
+    if key_id == keys.vault_key_id:
+        raise KeyFileError(
+            f"the vault key '{key_id}' is the one in use", hint="run `personalization keys rotate vault`"
+        )
+    if ("vault", key_id) not in keys.fingerprints:
+        raise KeyFileError(f"the key file {keys.path} has no vault key '{key_id}'")
+    uses = key_uses(ledger).get(key_id, 0)
+    if uses:
+        raise KeyFileError(
+            f"{uses:,} rows of the ledger need the vault key '{key_id}': without it they could never be read again",
+            hint=_HINT,
+        )
+
+    key_file.change(keys.path, lambda document: retire(document, key_id))
+    ledger.requests.log("rotation", {"kind": "vault", "retired": key_id}, at=at)
+    return Keyring.load(keys.path)
+
+
+def key_uses(ledger: Ledger) -> dict[str, int]:
+    """How many rows need each master key of the vault."""
+    with ledger.read() as connection:
+        return vault_key_uses(connection)
+
+
+def _add_vault_key(document: key_file.Document) -> None:
+    taken = [int(name[1:]) for name in document["vault_keys"] if name[1:].isdigit()]
+    name = f"v{max(taken, default=0) + 1}"
+    document["vault_keys"][name] = key_file.new_key()
+    document["vault_key"] = name
+
+
+def _rewrap(ledger: Ledger, keys: Keyring) -> int:
+    """Wrap some data keys anew. A row that changed meanwhile is left for the next turn."""
+    columns = vault_subjects.c
+    with ledger.begin() as connection:
+        rows = connection.execute(
+            select(columns.subject, columns.key_id, columns.wrapped_key)
+            .where(columns.key_id != keys.vault_key_id)
+            .order_by(columns.subject)
+            .limit(CHUNK)
+        ).all()
+        changed = [
+            {
+                "of": row.subject,
+                "key_id": keys.vault_key_id,
+                "wrapped_key": keys.wrap(
+                    keys.unwrap(row.wrapped_key, row.subject.encode(), row.key_id), row.subject.encode()
+                ),
+            }
+            for row in rows
+        ]
+        _update(connection, vault_subjects, columns.subject == bindparam("of"), changed)
+    return len(changed)
+
+
+def _reseal(ledger: Ledger, keys: Keyring, table: Table) -> int:
+    """Seal some webhook bodies anew."""
+    with ledger.begin() as connection:
+        query = (
+            select(table.c.seq, inbox.c.source, inbox.c.event_key, table.c.key_id, table.c.body)
+            .where(table.c.key_id != keys.vault_key_id, table.c.body.is_not(None))
+            .order_by(table.c.seq)
+            .limit(CHUNK)
+        )
+        if table is inbox_conflicts:
+            query = query.join_from(inbox_conflicts, inbox).add_columns(table.c.digest)
+        rows = connection.execute(query).all()
+        same = table.c.seq == bindparam("of")
+        if table is inbox_conflicts:
+            same &= table.c.digest == bindparam("digest_of")
+        changed = [
+            {
+                "of": row.seq,
+                "key_id": keys.vault_key_id,
+                "body": resealed(keys, row.source, row.event_key, row.key_id, row.body),
+                **({"digest_of": row.digest} if table is inbox_conflicts else {}),
+            }
+            for row in rows
+        ]
+        _update(connection, table, same, changed)
+    return len(changed)
+
+
+def _update(connection: Connection, table: Table, same: ColumnElement[bool], changed: list[dict]) -> None:
+    if changed:
+        values: dict[str, BindParameter] = {name: bindparam(name) for name in changed[0] if name in table.c}
+        connection.execute(update(table).where(same).values(values), changed)
