@@ -23,6 +23,9 @@ def _text(value: Any, _: Any) -> str | dict[str, str]:
     if isinstance(value, dict) and value and all(isinstance(part, str) and part.strip() for part in value.values()):
         return {str(language): text for language, text in value.items()}
     found = "an empty text" if value == "" else type(value).__name__
+    if isinstance(value, dict) and value:
+        empty = [str(language) for language, text in value.items() if not isinstance(text, str) or not text.strip()]
+        found = f"no text for '{empty[0]}' (a text with a comma needs quotes within braces)"
     raise ValueError(f"write a text, or one for each language as in {{en: …, de: …}}; found {found}")
 
 

@@ -86,6 +86,13 @@ def test_a_program_from_before_there_were_languages_is_valid(folder: Path) -> No
             "title: Recipes",
             ("topics.recipes.title: has no text in es", "hint: write a text for each, as in {en: …, de: …}"),
         ),
+        (
+            "consent.yaml",
+            "{en: Wine, es: Vino}",
+            "{en: Wine, es: Vino, y más}",
+            "Vino, y más",
+            ("topics.wine.title", "found no text for 'y más' (a text with a comma needs quotes within braces)"),
+        ),
         ("consent.yaml", "{en: Wine, es: Vino}", "[Wine]", "[Wine]", ("topics.wine.title", "found list")),
         (
             "consent.yaml",

@@ -46,7 +46,7 @@ class Language:
     def direction(self) -> str:
         return "rtl" if self.tag.split("-")[0] in RIGHT_TO_LEFT else "ltr"
 
-    def word(self, name: str, **values: str) -> str:
+    def word(self, name: str, /, **values: str) -> str:
         """Words of a page in this language, the program's own first, with values filled in."""
         own = self._program.words.get(name)
         if own is None or (isinstance(own, dict) and self.tag not in own):
