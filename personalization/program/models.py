@@ -474,7 +474,48 @@ class MailchimpDestination(DestinationModel):
     )
 
 
-Destination = CsvDestination | MailchimpDestination
+class HubspotDestination(DestinationModel):
+    same_contacts: ClassVar[frozenset[str]] = frozenset(
+        {
+            "base_url",
+            "access_token",
+            "guard",
+            "api_version",
+            "property_group",
+            "subscription_ids",
+            "legal_basis",
+            "legal_basis_explanation",
+            "requests_per_10_seconds",
+        }
+    )
+
+    platform: Literal["hubspot"]
+    base_url: str | None = Field(default=None, description="default: https://api.hubapi.com")
+    access_token: str = Field(description="of a private app; write it as ${env:NAME}")
+    api_version: str = Field(default="2026-03", pattern=r"^(v3|20\d\d-\d\d)$")
+    property_group: Name = "personalization"
+    id_property: Name = Field(default="personalization_id", description="unique property that tells customers apart")
+    subscription_ids: list[Annotated[int, Field(gt=0)]] = Field(
+        min_length=1, description="subscription types that an opt-out unsubscribes from"
+    )
+    legal_basis: (
+        Literal[
+            "CONSENT_WITH_NOTICE",
+            "LEGITIMATE_INTEREST_CLIENT",
+            "LEGITIMATE_INTEREST_OTHER",
+            "LEGITIMATE_INTEREST_PQL",
+            "NON_GDPR",
+            "PERFORMANCE_OF_CONTRACT",
+            "PROCESS_AND_STORE",
+        ]
+        | None
+    ) = Field(default=None, description="goes with opt-outs, where the account has data privacy settings turned on")
+    legal_basis_explanation: str = "The person has opted out"
+    lists: dict[Name, str] = Field(default={}, description="campaign: name of the static list of its audience")
+    requests_per_10_seconds: int = Field(default=190, gt=0, description="100 for Free and Starter accounts")
+
+
+Destination = CsvDestination | MailchimpDestination | HubspotDestination
 
 
 class DestinationsFile(Model):

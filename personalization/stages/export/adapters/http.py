@@ -54,6 +54,17 @@ class Redactor:
         return _MD5.sub("<contact>", _ADDRESS.sub("<address>", text))
 
 
+class Bearer(AuthBase):
+    """Sends a token, and the next one when it was renewed."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
+
+
 class Pace:
     """Keeps requests below a platform's rate: at most `requests` in any `seconds`, however many threads ask.
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from personalization.errors import ExportError, ProgramError, did_you_mean
 from personalization.program import Program, resolve_secret
-from personalization.program.models import CsvDestination, Destination, DestinationField
-from personalization.stages.export.adapters import csv, mailchimp, mailchimp_shapes
+from personalization.program.models import CsvDestination, Destination, HubspotDestination, MailchimpDestination
+from personalization.stages.export.adapters import csv, hubspot, hubspot_shapes, mailchimp, mailchimp_shapes
 from personalization.stages.export.adapters.base import Adapter, Clock, Limits
 from personalization.workspace import Workspace
 
-_LIMITS: dict[str, Limits] = {"csv": csv.LIMITS, "mailchimp": mailchimp.LIMITS}
-_FIELD_PROBLEMS: dict[str, Callable[[Sequence[DestinationField]], list[tuple[int, str]]]] = {
-    "mailchimp": mailchimp_shapes.field_problems,
+_LIMITS: dict[str, Limits] = {
+    "csv": csv.LIMITS,
+    "mailchimp": mailchimp.LIMITS,
+    "hubspot": hubspot.LIMITS,
 }
-"""By platform: which fields it can't have, as their number in the list and the reason."""
+
+Problem = tuple[tuple[str | int, ...], str]
+"""Where in a destination, and what is wrong there."""
 
 
 def destination_of(program: Program, name: str) -> Destination:
@@ -35,22 +37,24 @@ def limits_of(destination: Destination) -> Limits:
 def check_fields(program: Program, name: str) -> None:
     """Raise `ProgramError` when the platform can't have fields of these names, with the place in destinations.yaml."""
     destination = destination_of(program, name)
-    problems = [
-        (number, f"the field '{field.name}' is listed twice")
+    problems: list[Problem] = [
+        (("fields", number), f"the field '{field.name}' is listed twice")
         for number, field in enumerate(destination.fields)
         if field.name in {earlier.name for earlier in destination.fields[:number]}
     ]
-    if destination.platform in _FIELD_PROBLEMS:
-        problems += _FIELD_PROBLEMS[destination.platform](destination.fields)
+    if isinstance(destination, MailchimpDestination):
+        problems += [(("fields", n), text) for n, text in mailchimp_shapes.field_problems(destination.fields)]
+    if isinstance(destination, HubspotDestination):
+        problems += hubspot_shapes.problems(destination)
     if problems:
         raise ProgramError(
             f"{len(problems)} problems in destination '{name}'",
             problems=[
                 ProgramError(
                     f"destinations.{name}: {text}",
-                    at=program.position("destinations", ("destinations", name, "fields", number)),
+                    at=program.position("destinations", ("destinations", name, *path)),
                 )
-                for number, text in problems
+                for path, text in problems
             ],
         )
 
@@ -74,6 +78,11 @@ def adapter_for(program: Program, name: str, workspace: Workspace, clock: Clock 
         at = program.position("destinations", ("destinations", name, key))
         return resolve_secret(getattr(destination, key), at=at)
 
+    # the key first: what is missing is named in this order
+    if isinstance(destination, HubspotDestination):
+        token = secret("access_token")
+        base_url = secret("base_url") if destination.base_url else None
+        return hubspot.HubspotAdapter(destination, name, token=token, base_url=base_url, clock=clock)
     api_key = secret("api_key")
     base_url = secret("base_url") if destination.base_url else None
     return mailchimp.MailchimpAdapter(destination, name, api_key=api_key, base_url=base_url, clock=clock)
