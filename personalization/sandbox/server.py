@@ -22,6 +22,7 @@ READY = "sandbox ready at "
 _START_SECONDS = 20.0
 PLATFORMS = {
     "mailchimp": ("MailchimpSandbox", "/3.0"),
+    "hubspot": ("HubspotSandbox", ""),
 }
 """By platform, also the module's name: its class, and the path that its API begins with."""
 

@@ -113,10 +113,12 @@ class Shop:
         Parameters
         ----------
         settings : str
-            Its entry in destinations.yaml without `fields`: a setting a line.
+            Its entry in destinations.yaml: a setting a line; `fields` may be left out.
         """
         lines = "".join(f"    {line}\n" for line in settings.strip().splitlines())
-        self.edit("destinations", "  file:\n", f"  {name}:\n{lines}    fields: *fields\n  file:\n")
+        if "    fields:" not in lines:
+            lines += "    fields: *fields\n"
+        self.edit("destinations", "  file:\n", f"  {name}:\n{lines}  file:\n")
         self.edit("campaigns", "file]", f"{name}, file]")
 
     def customer(self, number: int) -> str:

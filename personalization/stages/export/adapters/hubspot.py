@@ -24,7 +24,7 @@ from personalization.stages.export.adapters.hubspot_consent import Consent
 from personalization.stages.export.adapters.hubspot_crm import Crm
 from personalization.stages.export.adapters.hubspot_rows import Rows
 from personalization.stages.export.adapters.hubspot_setup import Setup
-from personalization.stages.export.adapters.hubspot_shapes import MOST, Paths, special, wanted
+from personalization.stages.export.adapters.hubspot_shapes import MOST, Paths, Record, special, wanted
 
 BASE_URL = "https://api.hubapi.com"
 CONNECTIONS = 8
@@ -134,6 +134,18 @@ class HubspotAdapter:
                         yield Holding(record.address, active, {name: record.holds(name) for name in names})
         except (Lost, Postponed) as problem:
             raise DestinationError(problem.reason, hint="only read; try again when it is up") from None
+
+    def erase(self, addresses: Sequence[str], external_ids: Sequence[str]) -> int:
+        """See `Adapter.erase`. HubSpot's deletion for the GDPR, which can't be undone."""
+        records: dict[str, Record] = {}
+        by_customer = self._setup.has_id_property()  # else nothing was ever exported
+        for first in range(0, max(len(addresses), len(external_ids)), MOST):
+            chunk = slice(first, first + MOST)
+            found = self._crm.read(addresses[chunk], ["email"], "email")
+            if by_customer:
+                found += self._crm.read(external_ids[chunk], ["email"], self._destination.id_property)
+            records |= {record.id: record for record in found}
+        return sum(self._crm.delete_for_good(record) for record in records.values())
 
     def _chunks(self, rows: Sequence[Prepared], work: Callable[[Sequence[Prepared]], Sent]) -> list[Sent]:
         """Work on batches of 100 at the same time."""

@@ -91,6 +91,13 @@ class Crm:
             if not after:
                 return
 
+    def delete_for_good(self, record: Record) -> bool:
+        """Delete a contact for the GDPR: it can't be restored. False when it was gone already."""
+        answer = self._http.call("POST", f"{self._path}/gdpr-delete", body={"objectId": record.id})
+        if not answer.ok and answer.status != 404:
+            raise DestinationError(f"HubSpot would not delete a contact: {self._http.redact(words(answer.body))}")
+        return answer.ok
+
     def _write(self, what: str, items: list[dict[str, Any]], deadline: float) -> dict[str, Verdict]:
         """One batch. When HubSpot refuses it as a whole, halves of it, until what is wrong stands alone."""
         if not items:

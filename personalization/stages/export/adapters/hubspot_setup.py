@@ -52,6 +52,11 @@ class Setup:
             self._expect(made, f"add the property {name}")
         return [f"property {name} ({PROPERTY_TYPES[kind][0]})" for name, kind in missing.items()]
 
+    def has_id_property(self) -> bool:
+        """Whether our unique property is there."""
+        answer = self._http.call("GET", f"{self._paths.properties}/{self._destination.id_property}")
+        return answer.status != 404 and bool(self._expect(answer, "show a property"))
+
     def subscriptions(self) -> None:
         """Every subscription that opt-outs are written to must be there: else they would be lost."""
         known = self._consent.known_subscriptions()
