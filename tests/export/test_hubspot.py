@@ -536,6 +536,12 @@ def test_a_field_name_that_does_not_fit(shop: Shop, name: str, words: str) -> No
         shop.plan("hubspot")
 
 
+def test_a_list_for_a_campaign_there_is_not(shop: Shop) -> None:
+    shop.edit("destinations", "subscription_ids: [1001]", "subscription_ids: [1001]\n    lists: {decembre: Buyers}")
+    with pytest.raises(ProgramError, match=r"destinations.yaml:\d+:\d+: .*no campaign 'decembre' .*december"):
+        shop.plan("hubspot")
+
+
 # --- reading back, erasing, and what may not be said -----------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""What the exporter and an adapter say to each other. docs/export.md walks through adding a platform."""
+"""What the exporter and an adapter say to each other. docs/add-a-platform.md walks through adding a platform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HubSpot: contacts by our own unique property, opt-outs by address. Why: docs/decisions/0006-hubspot-contacts.md."""
+"""HubSpot: contacts by our own unique property, opt-outs by address. Why: docs/decisions/0012-hubspot-contacts.md."""
 
 from __future__ import annotations
 

@@ -46,6 +46,11 @@ def check_fields(program: Program, name: str) -> None:
         problems += [(("fields", n), text) for n, text in mailchimp_shapes.field_problems(destination.fields)]
     if isinstance(destination, HubspotDestination):
         problems += hubspot_shapes.problems(destination)
+        problems += [
+            (("lists", campaign), f"there is no campaign '{campaign}' ({did_you_mean(campaign, program.campaigns)})")
+            for campaign in destination.lists
+            if campaign not in program.campaigns
+        ]
     if problems:
         raise ProgramError(
             f"{len(problems)} problems in destination '{name}'",
