@@ -14,6 +14,7 @@ platform: hubspot
 base_url: ${env:HUBSPOT_BASE_URL}
 access_token: ${env:HUBSPOT_TOKEN}
 subscription_ids: [1001]
+mails: false
 fields:
   - {name: campaign, column: campaign, max_length: 60}
   - {name: pb_hero, column: hero, max_length: 20}

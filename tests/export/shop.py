@@ -108,7 +108,7 @@ class Shop:
         self.__dict__.pop("runtime", None)
 
     def add_destination(self, name: str, settings: str) -> None:
-        """A further destination of all campaigns, with the fields of the others.
+        """A destination that all campaigns go to instead of Mailchimp, with the same fields.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class Shop:
         if "    fields:" not in lines:
             lines += "    fields: *fields\n"
         self.edit("destinations", "  file:\n", f"  {name}:\n{lines}  file:\n")
-        self.edit("campaigns", "file]", f"{name}, file]")
+        self.edit("campaigns", "[mailchimp, file]", f"[{name}, file]")  # one of them mails
 
     def customer(self, number: int) -> str:
         return self.runtime.keys.token("customer", str(number))
