@@ -515,7 +515,30 @@ class HubspotDestination(DestinationModel):
     requests_per_10_seconds: int = Field(default=190, gt=0, description="100 for Free and Starter accounts")
 
 
-Destination = CsvDestination | MailchimpDestination | HubspotDestination
+class ListmonkDestination(DestinationModel):
+    same_contacts: ClassVar[frozenset[str]] = frozenset(
+        {"base_url", "api_user", "api_token", "guard", "new_contacts", "opt_out"}
+    )
+
+    platform: Literal["listmonk"]
+    base_url: str = Field(description="of the server; write it as ${env:NAME}")
+    api_user: str = Field(description="write it as ${env:NAME}")
+    api_token: str = Field(description="write it as ${env:NAME}")
+    list: int | str = Field(description="its number, or its name; a list with a name is made when there is none")
+    attribute: str = Field(
+        default="personalization",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="the subscriber's attribute that holds our values; no other program may write to it",
+    )
+    new_contacts: Literal["unconfirmed", "confirmed"] = Field(
+        default="unconfirmed", description="subscription of contacts new to the list; existing contacts keep theirs"
+    )
+    opt_out: Literal["unsubscribe", "blocklist"] = Field(
+        default="unsubscribe", description="what an opt-out does there: off this list, or off all lists"
+    )
+
+
+Destination = CsvDestination | MailchimpDestination | HubspotDestination | ListmonkDestination
 
 
 class DestinationsFile(Model):

@@ -23,6 +23,7 @@ _START_SECONDS = 20.0
 PLATFORMS = {
     "mailchimp": ("MailchimpSandbox", "/3.0"),
     "hubspot": ("HubspotSandbox", ""),
+    "listmonk": ("ListmonkSandbox", "/api"),
 }
 """By platform, also the module's name: its class, and the path that its API begins with."""
 

@@ -26,7 +26,7 @@ from personalization.stages.export.adapters.base import Clock, DestinationError,
 CONNECT_SECONDS, READ_SECONDS = 10.0, 120.0
 ATTEMPTS = 6
 _LONGEST_PAUSE = 30.0
-_ADDRESS = re.compile(r"[^\s\"'<>,;:/]+@[^\s\"'<>,;:/]+")
+_ADDRESS = re.compile(r"[^\s\"'<>,;:/]+(?:@|%40)[^\s\"'<>,;:/]+")  # also as part of a URL
 _MD5 = re.compile(r"\b[0-9a-f]{32}\b")  # of an address: guessable, so as good as the address
 
 

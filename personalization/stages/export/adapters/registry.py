@@ -8,8 +8,22 @@ from pathlib import Path
 
 from personalization.errors import ExportError, ProgramError, did_you_mean
 from personalization.program import Program, resolve_secret
-from personalization.program.models import CsvDestination, Destination, HubspotDestination, MailchimpDestination
-from personalization.stages.export.adapters import csv, hubspot, hubspot_shapes, mailchimp, mailchimp_shapes
+from personalization.program.models import (
+    CsvDestination,
+    Destination,
+    HubspotDestination,
+    ListmonkDestination,
+    MailchimpDestination,
+)
+from personalization.stages.export.adapters import (
+    csv,
+    hubspot,
+    hubspot_shapes,
+    listmonk,
+    listmonk_shapes,
+    mailchimp,
+    mailchimp_shapes,
+)
 from personalization.stages.export.adapters.base import Adapter, Clock, Limits
 from personalization.workspace import Workspace
 
@@ -17,6 +31,7 @@ _LIMITS: dict[str, Limits] = {
     "csv": csv.LIMITS,
     "mailchimp": mailchimp.LIMITS,
     "hubspot": hubspot.LIMITS,
+    "listmonk": listmonk.LIMITS,
 }
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -44,6 +59,8 @@ def check_fields(program: Program, name: str) -> None:
     ]
     if isinstance(destination, MailchimpDestination):
         problems += [(("fields", n), text) for n, text in mailchimp_shapes.field_problems(destination.fields)]
+    if isinstance(destination, ListmonkDestination):
+        problems += [(("fields", n), text) for n, text in listmonk_shapes.field_problems(destination.fields)]
     if isinstance(destination, HubspotDestination):
         problems += hubspot_shapes.problems(destination)
         problems += [
@@ -88,6 +105,9 @@ def adapter_for(program: Program, name: str, workspace: Workspace, clock: Clock 
         token = secret("access_token")
         base_url = secret("base_url") if destination.base_url else None
         return hubspot.HubspotAdapter(destination, name, token=token, base_url=base_url, clock=clock)
+    if isinstance(destination, ListmonkDestination):
+        account = {key: secret(key) for key in ("api_user", "api_token", "base_url")}
+        return listmonk.ListmonkAdapter(destination, name, **account, clock=clock)
     api_key = secret("api_key")
     base_url = secret("base_url") if destination.base_url else None
     return mailchimp.MailchimpAdapter(destination, name, api_key=api_key, base_url=base_url, clock=clock)

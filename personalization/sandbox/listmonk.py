@@ -1,0 +1,333 @@
+"""A stand-in for a listmonk server (v6) on this machine: stateful, strict, and faulty when a test asks for it.
+
+Built from listmonk's source (cmd/subscribers.go, cmd/import.go, internal/subimporter, queries/subscribers.sql) and
+API documentation. Differences are listed in docs/export.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import sqlite3
+from collections.abc import Callable, Mapping
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import HTTP
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+
+from personalization.sandbox.answers import Answer
+from personalization.sandbox.listmonk_data import STATUSES, SUBSCRIPTIONS, Data, default_name, sanitised
+from personalization.sandbox.listmonk_import import Importer, NotStarted
+from personalization.sandbox.store import Store
+from personalization.sandbox.web import PlatformSandbox, json_body
+
+_PER_PAGE, _MOST_PER_PAGE = 20, 50
+_ORDERS = ("email", "status", "name", "created_at", "updated_at")
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.answer = Answer(status, {"message": message})
+
+
+class ListmonkSandbox(PlatformSandbox):
+    """The server's state and its routes.
+
+    Parameters
+    ----------
+    api_key : str
+        API user and token as `user:token`; without a colon the user is called `sandbox`.
+    list_id : str
+        Name of the first list, whose number is 1.
+    state : Path, optional
+        SQLite file to keep the state in; None forgets it at the end.
+    batch_seconds : float
+        How long an import takes at least.
+    latency : float
+        Seconds that every request takes at least.
+    """
+
+    api = "/api"
+
+    def __init__(
+        self,
+        api_key: str,
+        list_id: str,
+        *,
+        state: Path | None = None,
+        batch_seconds: float = 0.2,
+        latency: float = 0.0,
+    ) -> None:
+        super().__init__(Store(), latency=latency)
+        self._credentials = api_key if ":" in api_key else f"sandbox:{api_key}"
+        self.data = Data(state, list_id)
+        self.importer = Importer(self.data, batch_seconds)
+
+    def forget(self) -> None:
+        self.importer.forget()
+        self.data.forget()
+
+    def refuses(self, request: Request, path: str) -> Answer | None:
+        header = request.headers.get("authorization", "").strip()
+        if not header:
+            return Answer(403, {"message": "invalid session"})
+        if _credentials(header) != self._credentials:
+            return Answer(403, {"message": "invalid API credentials"})
+        return None
+
+    async def answer(self, request: Request, path: str) -> Answer:
+        allowed = False
+        for verb, pattern, handler in _ROUTES:
+            match = pattern.fullmatch(path)
+            allowed = allowed or bool(match)
+            if not match or verb != request.method:
+                continue
+            try:
+                if path == "/import/subscribers" and verb == "POST":
+                    return Answer(200, {"data": self._import(request.headers, await request.body())})
+                keys = tuple(int(part) for part in match.groups())
+                return Answer(200, {"data": handler(self, keys, request.query_params, await _body(request))})
+            except _Refused as refused:
+                return refused.answer
+        return Answer(405, {"message": "Method Not Allowed"}) if allowed else Answer(404, {"message": "Not Found"})
+
+    def _import(self, headers: Mapping[str, str], body: bytes) -> Any:
+        parts = _multipart(headers.get("content-type", ""), body)
+        params = parts.get("params", ("", b""))[1].decode()
+        file = parts.get("file")
+        try:
+            return self.importer.begin(params, file)
+        except NotStarted as problem:
+            raise _Refused(problem.status, problem.message) from None
+
+    def import_stats(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        return self.importer.stats
+
+    def import_log(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        return self.importer.log
+
+    def stop_import(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        self.importer.stop()
+        return self.importer.stats
+
+    def health(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        return True
+
+    def all_lists(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        found = self.data.lists()
+        if query.get("minimal", "").lower() in ("true", "1", "t"):
+            return {"results": found, "total": len(found), "page": 1, "per_page": len(found)} if found else []
+        page, per_page = _page(query)
+        shown = found[(page - 1) * per_page :][: per_page or None]
+        return {"results": shown, "total": len(found), "page": page, "per_page": per_page}
+
+    def one_list(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        found = [entry for entry in self.data.lists() if entry["id"] == keys[0]]
+        if not found:
+            raise _Refused(400, "List not found")
+        return found[0]
+
+    def add_list(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        if not isinstance(body.get("name"), str) or not 1 <= len(body["name"]) <= 2000:
+            raise _Refused(400, "Invalid length for `name`")
+        kind, optin = body.get("type"), body.get("optin")
+        if kind not in ("private", "public") or optin not in ("single", "double"):
+            raise _Refused(500, 'Error creating list: invalid input value for enum: ""')
+        return self.data.add_list(body["name"], kind, optin, body.get("tags") or [])
+
+    def delete_list(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        self.data.delete_list(keys[0])
+        return True
+
+    def query_subscribers(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        page, per_page = _page(query)
+        try:
+            list_ids = [int(text) for text in query.getlist("list_id")]
+        except ValueError:
+            raise _Refused(400, "Invalid ID") from None
+        where = query.get("query", "").strip().removesuffix(";")
+        order_by = query.get("order_by") if query.get("order_by") in _ORDERS else "subscribers.id"
+        order = query.get("order", "desc").lower()
+        order = order if order in ("asc", "desc") else "desc"
+        status = query.get("subscription_status", "")
+        try:
+            found, total = self.data.subscribers(
+                where, list_ids, status, f"{order_by} {order}", per_page or -1, (page - 1) * per_page
+            )
+        except sqlite3.Error as error:
+            raise _Refused(400, f"Error preparing subscriber query: {error}") from None
+        return {"results": found, "query": where, "search": "", "total": total, "page": page, "per_page": per_page}
+
+    def get_subscriber(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        found = self.data.subscriber(keys[0])
+        if found is None:
+            raise _Refused(400, f"Subscriber ({keys[0]}: ) not found")
+        return found
+
+    def add_subscriber(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        email = sanitised(body.get("email"))
+        if email is None:
+            raise _Refused(400, "Invalid e-mail.")
+        status = body.get("status") or "enabled"
+        _check_status(status)
+        known = {entry["id"] for entry in self.data.lists()}
+        lists = [key for key in body.get("lists") or [] if key in known]
+        if body.get("lists") and not lists:
+            raise _Refused(403, "Permission denied: lists")
+        attribs = _attributes(body.get("attribs"))
+        name = str(body.get("name") or "").strip() or default_name(email)
+        try:
+            return self.data.insert(email, name, status, attribs, lists, bool(body.get("preconfirm_subscriptions")))
+        except sqlite3.IntegrityError:
+            raise _Refused(409, "E-mail already exists.") from None
+
+    def put_subscriber(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        """Lists that are left out are taken away, as are attributes."""
+        self.get_subscriber(keys, query, body)
+        return self._update(keys[0], body, _attributes(body.get("attribs")), body.get("lists") or [])
+
+    def patch_subscriber(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        """Attributes are merged at the top level. A status that is not sent is written back as it was read."""
+        known = self.get_subscriber(keys, query, body)
+        merged = {**known, **{key: value for key, value in body.items() if key != "attribs"}}
+        attribs = {**known["attribs"], **_attributes(body.get("attribs"))}
+        return self._update(keys[0], merged, attribs, body.get("lists"))
+
+    def delete_subscriber(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        self.data.delete(keys)
+        return True
+
+    def delete_subscribers(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        self.data.delete([int(text) for text in query.getlist("id")])
+        return True
+
+    def change_lists(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        subscribers, lists = _ids(body, "ids"), _ids(body, "target_list_ids")
+        if body.get("action") == "add":
+            if body.get("status", "") not in ("", *SUBSCRIPTIONS):
+                raise _Refused(500, "invalid input value for enum subscription_status")
+            self.data.subscribe(subscribers, lists, body.get("status", ""))
+        elif body.get("action") == "unsubscribe":
+            self.data.unsubscribe(subscribers, lists)
+        elif body.get("action") == "remove":
+            self.data.remove(subscribers, lists)
+        else:
+            raise _Refused(400, "Invalid action")
+        return True
+
+    def blocklist(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        self.data.blocklist(keys or _ids(body, "ids"))
+        return True
+
+    def _update(self, key: int, body: Mapping[str, Any], attribs: Mapping[str, Any], lists: Any) -> Any:
+        email, status = sanitised(body.get("email")), body.get("status") or ""
+        if email is None:
+            raise _Refused(400, "Invalid e-mail.")
+        if status:
+            _check_status(status)
+        try:
+            return self.data.update(key, email, str(body.get("name") or "").strip(), status, attribs, lists)
+        except sqlite3.IntegrityError:
+            raise _Refused(500, "Error updating subscriber: duplicate key value") from None
+
+
+def _credentials(header: str) -> str | None:
+    """`token user:token`, or HTTP Basic."""
+    if header.startswith("token"):
+        return header.removeprefix("token").strip()
+    try:
+        return base64.b64decode(header.removeprefix("Basic").strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    try:
+        body = await json_body(request)
+    except ValueError as error:
+        raise _Refused(400, f"Syntax error: {error}") from None
+    if body is not None and request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        raise _Refused(415, "Unsupported Media Type")
+    if not isinstance(body or {}, dict):
+        raise _Refused(400, "Unmarshal type error: expected an object")
+    return body or {}
+
+
+def _multipart(kind: str, body: bytes) -> dict[str, tuple[str, bytes]]:
+    """Parts of a form by name: file name and content."""
+    message = BytesParser(policy=HTTP).parsebytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body)
+    if not isinstance(message, EmailMessage) or not message.is_multipart():
+        raise _Refused(400, "Invalid params: unexpected end of JSON input")
+    found = {}
+    for part in message.iter_parts():
+        name = part.get_param("name", header="content-disposition")
+        content = part.get_payload(decode=True)
+        found[str(name)] = (part.get_filename() or "", content if isinstance(content, bytes) else b"")
+    return found
+
+
+def _page(query: QueryParams) -> tuple[int, int]:
+    """Page and rows a page; 0 rows means all. More than 50 are never given, except all."""
+    page = int(query["page"]) if query.get("page", "").isdigit() else 1
+    text = query.get("per_page", "")
+    if text == "all":
+        return max(page, 1), 0
+    return max(page, 1), min(int(text) or _PER_PAGE, _MOST_PER_PAGE) if text.isdigit() else _PER_PAGE
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _Refused(400, "Unmarshal type error: expected=models.JSON")
+    if "\\u0000" in repr(value) or "\\x00" in repr(value):
+        raise _Refused(500, "Error updating subscriber: unsupported Unicode escape sequence")
+    return value
+
+
+def _check_status(status: Any) -> None:
+    if status not in STATUSES:
+        raise _Refused(500, f'invalid input value for enum subscriber_status: "{status}"')
+
+
+def _ids(body: Mapping[str, Any], name: str) -> list[int]:
+    keys = body.get(name)
+    if not isinstance(keys, list) or not keys:
+        raise _Refused(400, "No IDs given." if name == "ids" else "No lists given.")
+    if not all(isinstance(key, int) for key in keys):
+        raise _Refused(400, "Invalid IDs given.")
+    return keys
+
+
+_Handler = Callable[[ListmonkSandbox, tuple[int, ...], QueryParams, Any], Any]
+_S = ListmonkSandbox
+_ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
+    (verb, re.compile(pattern), handler)
+    for verb, pattern, handler in (
+        ("GET", r"/health", _S.health),
+        ("GET", r"/lists", _S.all_lists),
+        ("POST", r"/lists", _S.add_list),
+        ("GET", r"/lists/(\d+)", _S.one_list),
+        ("DELETE", r"/lists/(\d+)", _S.delete_list),
+        ("PUT", r"/subscribers/lists", _S.change_lists),
+        ("PUT", r"/subscribers/blocklist", _S.blocklist),
+        ("PUT", r"/subscribers/(\d+)/blocklist", _S.blocklist),
+        ("GET", r"/subscribers", _S.query_subscribers),
+        ("POST", r"/subscribers", _S.add_subscriber),
+        ("DELETE", r"/subscribers", _S.delete_subscribers),
+        ("GET", r"/subscribers/(\d+)", _S.get_subscriber),
+        ("PUT", r"/subscribers/(\d+)", _S.put_subscriber),
+        ("PATCH", r"/subscribers/(\d+)", _S.patch_subscriber),
+        ("DELETE", r"/subscribers/(\d+)", _S.delete_subscriber),
+        ("GET", r"/import/subscribers", _S.import_stats),
+        ("POST", r"/import/subscribers", _S.import_stats),
+        ("DELETE", r"/import/subscribers", _S.stop_import),
+        ("GET", r"/import/subscribers/logs", _S.import_log),
+    )
+)

@@ -1,0 +1,254 @@
+"""listmonk (v6): one list of a self-hosted server. Why two ways to write: docs/decisions/0014-listmonk-two-ways.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from personalization.ledger.outbox import Outcome
+from personalization.program.models import ListmonkDestination
+from personalization.stages.export.adapters.base import (
+    Batch,
+    Clock,
+    Contact,
+    DestinationError,
+    Holding,
+    Limits,
+    Prepared,
+    Sent,
+)
+from personalization.stages.export.adapters.http import Answer
+from personalization.stages.export.adapters.listmonk_server import BUSY_SECONDS, Server
+from personalization.stages.export.adapters.listmonk_shapes import (
+    Subscriber,
+    Wish,
+    change,
+    import_file,
+    import_params,
+    new_subscriber,
+    skipped_lines,
+    subscriber,
+    unfit,
+    wish,
+    words,
+)
+from personalization.stages.export.adapters.sending import Sending, in_parallel
+
+SINGLE_ROWS = 50  # up to this many new contacts are added one by one: an import mails the administrators each time
+LIMITS = Limits(rows=10_000, urgent_rows=500, open_batches=1, patience=1800.0)  # an import commits 10,000 rows at once
+FILE_PREFIX = "personalization-"
+
+_Row = tuple[Prepared, Subscriber | None]
+
+
+class ListmonkAdapter:
+    """Writes subscribers of one list.
+
+    Parameters
+    ----------
+    destination : ListmonkDestination
+    name : str
+        Of the destination, for messages.
+    base_url, api_user, api_token : str
+        Resolved from the environment.
+    clock : Clock, optional
+        Replaced in tests.
+    """
+
+    limits = LIMITS
+
+    def __init__(
+        self,
+        destination: ListmonkDestination,
+        name: str,
+        *,
+        base_url: str,
+        api_user: str,
+        api_token: str,
+        clock: Clock | None = None,
+    ) -> None:
+        self._destination, self._name = destination, name
+        self._server = Server(destination, name, base_url=base_url, api_user=api_user, api_token=api_token, clock=clock)
+        self._http = self._server.http
+        self._imports_work = True
+        self._lines: dict[str, list[int]] = {}
+        self._gone: set[int] = set()
+
+    def setup(self, known_fields: frozenset[str]) -> list[str]:
+        """See `Adapter.setup`. One request when the list is there; attributes need no setting up."""
+        return self._server.find_list(known_fields)
+
+    def prepare(self, contacts: Sequence[Contact]) -> tuple[list[Prepared], list[Outcome]]:
+        prepared, misfits = [], []
+        for contact in contacts:
+            wanted = wish(self._destination, contact)
+            problem = unfit(wanted)
+            if problem:
+                misfits.append(Outcome(contact.id, "invalid", problem))
+            else:
+                prepared.append(Prepared(contact, wanted))
+        return prepared, misfits
+
+    def send(self, batch: Batch) -> Sent:
+        """Opt-outs first; then new contacts by import or one by one, changes one by one."""
+        rows = self._with_subscribers(batch.rows, batch.deadline)
+        sending = Sending()
+        direct = self._opt_out(rows, batch, sending)
+        receipt = self._import(direct, batch, sending)
+        imported = set(self._lines.get(receipt, ())) if receipt else set()
+        settled = {outcome.id for outcome in sending.outcomes}
+        todo = [row for row in direct if row[0].contact.id not in settled and not _waits_only(row, imported)]
+        for outcome in in_parallel(partial(self._write_row, batch, sending), todo, self._http.connections):
+            if outcome.id in imported and outcome.state == "acked":
+                continue  # has its values, and is acknowledged when the import has brought it onto the list
+            self._gone |= imported & {outcome.id}
+            sending.outcomes.append(outcome)
+        return sending.sent(receipt)
+
+    def collect(self, receipt: str, batch: Batch) -> list[Outcome] | None:
+        """See `Adapter.collect`. listmonk tells of rows in a log only, so the subscribers themselves are read."""
+        if self._server.importing(receipt):
+            return None
+        stats = self._server.import_stats()
+        lines = self._lines.pop(receipt)
+        by_id = {row.contact.id: row for row in batch.rows}
+        rows = [by_id[row_id] for row_id in lines if row_id not in self._gone]
+        self._gone.clear()
+        finished = stats["name"] == receipt and stats["status"] == "finished"
+        skipped = skipped_lines(self._server.import_log()) if finished else {}
+        reasons = {row_id: skipped[line] for line, row_id in enumerate(lines, start=1) if line in skipped}
+        outcomes = []
+        for row, known in self._with_subscribers(rows):
+            row_id = row.contact.id
+            if self._arrived(row, known):
+                outcomes.append(Outcome(row_id, "acked"))
+            elif row_id in reasons:
+                outcomes.append(Outcome(row_id, "rejected", self._http.redact(reasons[row_id])))
+            else:
+                # stopped, or failed as a whole: row by row tells more; or somebody added them a moment before
+                self._imports_work = self._imports_work and known is not None and known.joined
+                outcomes.append(Outcome(row_id, "planned"))
+        return outcomes
+
+    def reconcile(self, batch: Batch) -> list[Outcome] | None:
+        """See `Adapter.reconcile`. While an import of ours runs, nothing can be told."""
+        if self._server.importing(FILE_PREFIX):
+            return None
+        return [
+            Outcome(row.contact.id, "acked" if self._arrived(row, known) else "planned")
+            for row, known in self._with_subscribers(batch.rows)
+        ]
+
+    def erase(self, addresses: Sequence[str], external_ids: Sequence[str]) -> int:
+        """See `Adapter.erase`. A later sign-up with the address is a new subscriber: listmonk keeps nothing."""
+        return self._server.delete([address.strip().lower() for address in addresses], external_ids)
+
+    def holdings(self) -> Iterator[Holding]:
+        """See `Adapter.holdings`: the subscribers of the list."""
+        names = [mapped.name for mapped in self._destination.fields]
+        for shown in self._server.all_subscribers():
+            known = subscriber(self._destination, self._server.list_id, shown)
+            mailed = ("confirmed",) if self._server.double_optin else ("confirmed", "unconfirmed")
+            active = known.status == "enabled" and known.on_list in mailed
+            values = {name: "" if known.ours.get(name) is None else str(known.ours[name]) for name in names}
+            yield Holding(str(shown["email"]), active, values)
+
+    def _with_subscribers(self, rows: Sequence[Prepared], deadline: float | None = None) -> list[_Row]:
+        found = self._server.look_up([row.request.address for row in rows], deadline)
+        return [(row, found.get(row.request.address)) for row in rows]
+
+    def _opt_out(self, rows: Sequence[_Row], batch: Batch, sending: Sending) -> list[_Row]:
+        """Opt out all retractions in one call, and read them again. Returns the rows with what is known now."""
+        due = {row.contact.id: known.id for row, known in rows if known and row.request.opts_out and self._in(known)}
+        if not due:
+            return list(rows)
+        answer = self._server.opt_out(list(due.values()), batch.deadline)
+        read = dict(zip(due, self._with_subscribers([row for row, _ in rows if row.contact.id in due]), strict=True))
+        for row_id, (_, known) in read.items():
+            if known and self._in(known):
+                reason = self._http.redact(words(answer)) if not answer.ok else f"left {known.on_list} by listmonk"
+                sending.outcomes.append(Outcome(row_id, "rejected", reason))
+        return [read.get(row.contact.id, (row, known)) for row, known in rows]
+
+    def _in(self, known: Subscriber) -> bool:
+        return not known.out(self._destination)
+
+    def _import(self, rows: Sequence[_Row], batch: Batch, sending: Sending) -> str | None:
+        """Import who is new, when they are many, and who is there but not on the list. Returns the file's name."""
+        new = [row for row in rows if row[1] is None and row[0].request.values is not None]
+        joining = [row for row in rows if row[1] and row[0].request.values is not None and not row[1].joined]
+        if len(new) <= SINGLE_ROWS or self._server.sends_optins or not self._imports_work:
+            new = []
+        if joining and not self._imports_work:
+            reason = "listmonk's import failed, and nothing else brings a subscriber onto a list"
+            sending.outcomes += [Outcome(row.contact.id, "rejected", reason) for row, _ in joining]
+            joining = []
+        if not new and not joining:
+            return None
+        if self._server.importing():
+            # somebody else's: new contacts are added one by one meanwhile, the others wait
+            sending.outcomes += [Outcome(row.contact.id, "planned", "another import runs") for row, _ in joining]
+            sending.waits += [BUSY_SECONDS] * bool(joining)
+            return None
+        chosen = [*new, *joining]
+        receipt = f"{FILE_PREFIX}{self._name}-{batch.run:06d}-{batch.number}.csv"
+        content = import_file(self._destination, [(row.request, known) for row, known in chosen])
+        params = import_params(self._destination, self._server.list_id)
+        self._server.start_import(receipt, params, content, batch.deadline)
+        self._lines[receipt] = [row.contact.id for row, _ in chosen]
+        return receipt
+
+    def _write_row(self, batch: Batch, sending: Sending, pair: _Row) -> Outcome:
+        row, known = pair
+        return sending.attempt(row.contact.id, lambda: self._written(row, known, batch.deadline))
+
+    def _written(self, row: Prepared, known: Subscriber | None, deadline: float) -> Outcome:
+        """Write one subscriber and judge what listmonk then shows of it."""
+        row_id, wanted = row.contact.id, row.request
+        if known is None and wanted.values is None:
+            return Outcome(row_id, "acked")  # whoever is not there holds nothing of ours
+        if known is not None and known.shows(wanted):
+            return Outcome(row_id, "acked")
+        if known is not None and not known.usable:
+            if wanted.values is None:
+                return Outcome(row_id, "acked")
+            reason = f"the attribute '{self._destination.attribute}' holds something that is not ours"
+            return Outcome(row_id, "rejected", f"{reason}: choose another name with `attribute`")
+        if known is None:
+            body = new_subscriber(self._destination, self._server.list_id, wanted)
+            answer = self._http.call("POST", "/subscribers", body=body, deadline=deadline)
+        else:
+            body = change(self._destination, known, wanted)
+            answer = self._http.call("PATCH", f"/subscribers/{known.id}", body=body, deadline=deadline)
+        if answer.ok:
+            shown = subscriber(self._destination, self._server.list_id, answer.body["data"])
+            if shown.shows(wanted):
+                return Outcome(row_id, "acked")
+            return Outcome(row_id, "rejected", f"listmonk did not keep the attribute '{self._destination.attribute}'")
+        return self._refused(row, known, answer)
+
+    def _refused(self, row: Prepared, known: Subscriber | None, answer: Answer) -> Outcome:
+        """What a refusal means: somebody may have added, or deleted, the subscriber meanwhile."""
+        if answer.status == 405:
+            raise DestinationError(
+                "this listmonk can't change a subscriber in part (PATCH)", hint="update listmonk to version 6 or newer"
+            )
+        if row.request.opts_out:
+            return Outcome(row.contact.id, "acked")  # opted out already: that must not fail because of a value
+        now = self._server.look_up([row.request.address]).get(row.request.address)
+        if (now is None) != (known is None):
+            return Outcome(row.contact.id, "planned")
+        return Outcome(row.contact.id, "rejected", self._http.redact(words(answer)))
+
+    def _arrived(self, row: Prepared, known: Subscriber | None) -> bool:
+        wanted: Wish = row.request
+        if known is None:
+            return wanted.values is None
+        if wanted.opts_out and self._in(known):
+            return False
+        return known.shows(wanted) and (wanted.values is None or known.joined)
+
+
+def _waits_only(row: _Row, imported: set[int]) -> bool:
+    """New subscribers of an import have their values in it; whoever was there gets them by a PATCH too."""
+    return row[1] is None and row[0].contact.id in imported
