@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -114,3 +115,20 @@ def test_a_later_day_exports_only_what_changed(line: Line, tmp_path: Path) -> No
     for row in json.loads(result.stdout)["export"]:
         first = next(r for r in line.first["export"] if r["destination"] == row["destination"])
         assert 0 < row["planned"] < first["planned"]
+
+
+def test_simulate_says_what_other_settings_would_decide_and_changes_nothing(line: Line) -> None:
+    before = fingerprints(line.cli.root)
+
+    def simulated(setting: str) -> dict[str, Any]:
+        result = line.cli.run("decisions", "simulate", "--set", setting, "--json")
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    same = simulated("fatigue.min_gap_days=3")  # as it is
+    assert (same["gained"], same["lost"], same["moved"]) == (0, 0, 0)
+    assert all(row["now"] == row["then"] for row in same["outcomes"])
+    found = simulated("holdout.share=1")
+    assert (found["sends_then"], found["lost"]) == (0, found["sends_now"])
+    assert found["sends_now"] == sum(row["now"] for row in found["outcomes"] if row["outcome"] == "send") > 0
+    assert fingerprints(line.cli.root) == before

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from personalization.plan import RunPlan
     from personalization.stages.export.planner import Plan
     from personalization.stages.export.status import Status
+    from personalization.stages.segments.preview import SegmentPreview
+    from personalization.what_if.decisions import Simulation
+    from personalization.what_if.segments import SegmentDifference
 
 _PLANNED = {
     "retract": "opt out there",
@@ -129,6 +132,46 @@ def rejections_renderables(destination: str, rows: Sequence[dict[str, Any]]) -> 
     yield table
     if len(rows) > 50:
         yield Text(f"… and {len(rows) - 50:,} more: --csv FILE writes all of them", style="dim")
+
+
+def preview_renderables(found: SegmentPreview) -> Iterator[RenderableType]:
+    """What a rule would select."""
+    yield Text(f"\n{found.words}\n")
+    yield Text(
+        f"{found.size:,} of {found.candidates:,} customers ({found.share:.1%}), {found.undecided:,} undecided;"
+        f" everything the rule needs is known of {found.completeness:.1%}"
+    )
+    if found.overlaps:
+        table = _table("Overlap", ["segment"], ["members", "of them selected"])
+        for overlap in found.overlaps:
+            _row(table, overlap.segment, overlap.size, overlap.both)
+        yield table
+    if found.examples:
+        yield Text("\nFor example: " + ", ".join(found.examples))
+
+
+def difference_renderables(differences: Sequence[SegmentDifference]) -> Iterator[RenderableType]:
+    """What changed rules would do."""
+    if differences:
+        table = _table("Segments", ["segment"], ["before", "after", "enter", "leave"], ["rule"])
+        for each in differences:
+            rule = "unchanged" if each.before == each.after else f"{each.before or 'none'} → {each.after or 'none'}"
+            _row(table, each.segment, each.size_before, each.size_after, each.enter, each.leave, rule)
+        yield table
+
+
+def simulation_renderables(found: Simulation) -> Iterator[RenderableType]:
+    """What other settings would decide; rows that stay as they are are left out."""
+    changed = [each for each in found.outcomes if each.now != each.then]
+    if changed:
+        table = _table(f"Decisions as of {found.as_of}", ["campaign", "outcome", "reason"], ["now", "then"])
+        for each in changed:
+            _row(table, each.campaign, each.outcome, reason_in_words(each.reason), each.now, each.then)
+        yield table
+    yield Text(
+        f"\n{found.sends_now:,} mails now, {found.sends_then:,} then: {found.gained:,} people gained,"
+        f" {found.lost:,} lost, {found.moved:,} with other content"
+    )
 
 
 def _part(title: str, part: Any, table_of: Any) -> Iterable[RenderableType]:

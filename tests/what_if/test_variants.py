@@ -1,0 +1,79 @@
+"""Other versions of a program, for asking what they would do."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from personalization.errors import PersonalizationError, ProgramError
+from personalization.program import Program, load_program
+from personalization.what_if.variants import program_at, program_with
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """The demo's program, in a git repository of its own."""
+    folder = Path(shutil.copytree(REPOSITORY / "program", tmp_path / "shop" / "program"))
+    for command in (["init", "-q"], ["add", "program"], ["commit", "-qm", "first"]):
+        settings = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
+        subprocess.run(["git", "-C", str(folder.parent), *settings, *command], check=True)
+    return load_program(folder)
+
+
+def test_settings_are_changed_in_every_file_and_nowhere_else(program: Program) -> None:
+    hash_before = program.hash
+    changes = [
+        "fatigue.min_gap_days=9",
+        "fatigue.caps.0.sends=1",
+        "campaigns.december_families.priority=1",
+        "offers.thanks.when=orders_84d >= 9",
+        "program.min_completeness=0.5",
+    ]
+    with program_with(program, changes) as changed:
+        assert changed.settings.fatigue.min_gap_days == 9
+        assert changed.settings.fatigue.caps[0].sends == 1
+        assert changed.campaigns["december_families"].priority == 1
+        assert changed.offers["thanks"].when == "orders_84d >= 9"
+        assert changed.settings.min_completeness == 0.5
+        assert changed.segments == program.segments
+    assert load_program(program.root).hash == hash_before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("fatigue.min_gap=5", "did you mean 'min_gap_days'?"),
+        ("campaigns.december_familie.priority=5", "did you mean 'december_families'?"),
+        ("fatigue.min_gap_days=often", "min_gap_days"),
+        ("fatigue.caps.7.sends=1", "there is no 'fatigue.caps.7'"),
+        ("fatigue.min_gap_days.more.still=1", "there is no"),
+        ("something", "changes nothing"),
+        ("=5", "changes nothing"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_named(program: Program, change: str, message: str) -> None:
+    with pytest.raises(ProgramError) as error, program_with(program, [change]):
+        pass
+    assert message in str(error.value)
+
+
+def test_the_program_of_a_commit(program: Program) -> None:
+    path = program.root / "segments.yaml"
+    path.write_text(path.read_text().replace("orders_84d >= 2", "orders_84d >= 4"))
+    now = load_program(program.root)
+    with program_at(now, "HEAD") as before:
+        assert before.hash == program.hash
+        assert before.hash != now.hash
+
+
+def test_what_git_can_not_show_is_said(program: Program, tmp_path: Path) -> None:
+    with pytest.raises(PersonalizationError, match="at 'nowhere'"), program_at(program, "nowhere"):
+        pass
+    alone = load_program(shutil.copytree(program.root, tmp_path / "alone"))
+    with pytest.raises(PersonalizationError, match="not a git repository"), program_at(alone, "HEAD"):
+        pass
