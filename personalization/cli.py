@@ -35,7 +35,6 @@ app.add_typer(export.app, name="export")
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(keys.app, name="keys")
 app.add_typer(privacy.app, name="privacy")
-app.command()(rules.schema)
 
 
 @app.callback(invoke_without_command=True)
@@ -92,6 +91,9 @@ def check(as_json: JsonFlag = False) -> None:
         err.print(f"{place}: {variable} is not set here; `personalization serve` needs it", soft_wrap=True)
     listing = ", ".join(f"{count} {name}" for name, count in counts.items())
     out.print(f"[green]The program compiles:[/green] {program.settings.name}: {listing}.")
+
+
+app.command()(rules.schema)
 
 
 @app.command()
