@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from personalization.errors import LedgerError
 from personalization.ledger import Ledger
-from personalization.serve.body import MAX_BODY
+from personalization.serve.body import MAX_BODY, READ_SECONDS
 from personalization.serve.receiver import Receiver
 from personalization.serve.writer import MAX_WAITING, Writer
 from personalization.webhooks.sources import load_endpoints
@@ -40,6 +40,7 @@ def create_app(
     max_body: int = MAX_BODY,
     max_waiting: int = MAX_WAITING,
     lock_seconds: float = LOCK_SECONDS,
+    read_seconds: float = READ_SECONDS,
 ) -> Starlette:
     """Everything that `personalization serve` serves, for one process.
 
@@ -55,6 +56,8 @@ def create_app(
         Requests that may wait for the writer.
     lock_seconds : float
         How long a commit waits for another process that writes to the ledger.
+    read_seconds : float
+        Within what time a body must have come.
 
     Raises
     ------
@@ -67,7 +70,9 @@ def create_app(
     ledger = Ledger.open(runtime.workspace.ledger_url, wait_seconds=lock_seconds)
     ledger.vault(runtime.keys)  # refuses keys of another ledger: their tokens would match nobody
     writer = Writer(ledger, max_waiting=max_waiting)
-    receiver = Receiver(runtime.program, endpoints, runtime.keys, writer, clock=clock, max_body=max_body)
+    receiver = Receiver(
+        runtime.program, endpoints, runtime.keys, writer, clock=clock, max_body=max_body, read_seconds=read_seconds
+    )
 
     async def health(_: Request) -> Response:
         try:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from personalization.ledger import Keyring
 from personalization.ledger.inbox_event import NEW
 from personalization.program import Program
-from personalization.serve.body import MAX_BODY, Memory, Refused, check_headers, read_body
+from personalization.serve.body import MAX_BODY, READ_SECONDS, Memory, Refused, check_headers, read_body
 from personalization.serve.writer import Busy, Writer
 from personalization.webhooks.receipt import Preparer
 from personalization.webhooks.request import NotAuthentic, WebhookRequest
@@ -36,6 +36,8 @@ class Receiver:
         The moment that counts for replay windows, and as the time of receipt.
     max_body : int
         Bytes a body may have.
+    read_seconds : float
+        Within what time it must have come.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class Receiver:
         *,
         clock: Callable[[], datetime],
         max_body: int = MAX_BODY,
+        read_seconds: float = READ_SECONDS,
     ) -> None:
-        self._endpoints, self._writer, self._clock, self._max_body = endpoints, writer, clock, max_body
+        self._endpoints, self._writer, self._clock = endpoints, writer, clock
+        self._max_body, self._read_seconds = max_body, read_seconds
         self._public_url = (program.settings.serve.public_url or "").rstrip("/")
         self._preparers = {
             name: Preparer(program, name, endpoint.settings, keys) for name, endpoint in endpoints.items()
@@ -82,7 +86,7 @@ class Receiver:
 
     async def _receive(self, request: Request, endpoint: Endpoint, url_secret: str | None) -> Response:
         check_headers(request, endpoint.sender.content_types, self._max_body)
-        body = await read_body(request, self._memory, max_body=self._max_body)
+        body = await read_body(request, self._memory, max_body=self._max_body, seconds=self._read_seconds)
         try:
             now = self._clock()
             webhook = WebhookRequest(body, request.headers.raw, self._url(request))
