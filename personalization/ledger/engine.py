@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -65,7 +66,7 @@ def _sqlite(url: URL, wait_seconds: float) -> Engine:
     path = Path(str(url.database))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        _make(path)
     except OSError as error:
         raise LedgerError(f"the ledger {path} can't be opened: {error.strerror}", hint=_FILE_HINT) from None
     engine = create_engine(
@@ -91,6 +92,22 @@ def _sqlite(url: URL, wait_seconds: float) -> Engine:
             connection.exec_driver_sql("select 1 from sqlite_schema limit 1")  # the snapshot is taken now, not later
 
     return engine
+
+
+def _make(path: Path) -> None:
+    """Make an empty file for its owner only; one that exists is looked at, but never opened.
+
+    Closing any descriptor of the file would drop the locks that this process holds on it by other connections. Another
+    process would then take itself for the last one and remove the write-ahead log under us, with what is committed
+    after that (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
 
 
 def _postgres(url: URL, wait_seconds: float) -> Engine:

@@ -111,20 +111,19 @@ class Writer:
     def _commit(self, group: list[_Waiting]) -> None:
         try:
             receipts = self._write([one for waiting in group for one in waiting.prepared])
-        except LedgerError as error:
-            self._failed(error)
-            with self._wake:  # those behind would fail alike, and each would have waited for its turn to do so
-                group += self._queue
-                self._queue.clear()
-            _answer([(waiting, Busy()) for waiting in group])
-            return
         except Exception as error:
-            self._unexpected(error)
-            if len(group) == 1:
-                _answer([(group[0], Busy())])
+            if _is_outage(error):
+                self._failed(str(getattr(error, "message", error)))
+                with self._wake:  # those behind would fail alike, and each would have waited for its turn to do so
+                    group += self._queue
+                    self._queue.clear()
+            elif len(group) > 1:
+                for waiting in group:  # one of them must not take the others with it
+                    self._commit([waiting])
                 return
-            for waiting in group:  # one of them must not take the others with it
-                self._commit([waiting])
+            else:  # its text could hold something of an event, so only its kind is told
+                self._failed(f"an unexpected {type(error.__cause__ or error).__name__}")
+            _answer([(waiting, Busy()) for waiting in group])
             return
         if self.problem:
             log.warning("inbox: events are written again")
@@ -140,15 +139,15 @@ class Writer:
         with self._ledger.begin() as connection:
             return record(self._ledger, prepared, connection)
 
-    def _failed(self, error: LedgerError) -> None:
-        if self.problem != error.message:  # once for each state, not for each group
-            log.error("inbox: events can't be written and senders are asked to come again: %s", error.message)
-        self.problem = error.message
+    def _failed(self, problem: str) -> None:
+        if self.problem != problem:  # once for each state, not for each group
+            log.error("inbox: events can't be written and senders are asked to come again: %s", problem)
+        self.problem = problem
 
-    def _unexpected(self, error: Exception) -> None:
-        # its text could hold something of an event, so only its kind is told
-        log.error("inbox: events could not be written: %s", type(error).__name__)
-        self.problem = f"an unexpected {type(error).__name__}"
+
+def _is_outage(error: Exception) -> bool:
+    """Whether nothing can be written at all: locked, full, unreachable. Otherwise it may be for what was written."""
+    return isinstance(error, LedgerError) and type(error.__cause__).__name__ in ("OperationalError", "InterfaceError")
 
 
 def _answer(answers: list[tuple[_Waiting, list[Receipt] | Busy]]) -> None:

@@ -114,6 +114,21 @@ def test_a_locked_file(tmp_path: Path) -> None:
     holder.close()
 
 
+def test_opening_it_twice_in_a_process_leaves_its_locks_alone(sqlite_ledger: Ledger) -> None:
+    """Another process that ends in between must not take the write-ahead log away with it."""
+    url = f"sqlite:///{sqlite_ledger.engine.url.database}"
+    visitor = [sys.executable, "-c", f"from personalization.ledger import Ledger; Ledger.open({url!r}).close()"]
+    sqlite_ledger.suppressions.add(["before"], "unsubscribed", "test")
+    Ledger.open(url)  # and kept open
+    subprocess.run(visitor, check=True)
+    sqlite_ledger.suppressions.add(["after"], "unsubscribed", "test")
+    code = (
+        f"import sqlite3; print(sqlite3.connect({url[10:]!r}).execute('select count(*) from suppressions').fetchone())"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert seen == "(2,)\n", "what was committed is there for others"
+
+
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(b"not a database " * 500)
