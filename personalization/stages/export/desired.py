@@ -21,11 +21,13 @@ DECISIONS, PROFILE = "decisions.decisions", "features.customer_profile"
 DESIRED = "_desired"
 
 
-def create_desired(session: Session, program: Program, name: str, destination: Destination, as_of: AsOf) -> None:
+def create_desired(
+    session: Session, program: Program, name: str, destination: Destination, as_of: AsOf, links: pa.Table
+) -> None:
     """Make the temporary table `_desired` of all contacts that should be at a destination.
 
     Columns: `address_token`, `customer_token`, `campaign`, `purpose`, `payload` (canonical JSON), `row_hash`, and
-    `problem`: why the row can't be sent, or NULL.
+    `problem`: why the row can't be sent, or NULL. `links` is the `link_table` of the destination.
 
     Raises
     ------
@@ -54,6 +56,7 @@ def create_desired(session: Session, program: Program, name: str, destination: D
     values = [f"$name_{number}, {_canonical(columns[field.name], field)}" for number, field in enumerate(fields)]
     problems = [_problem(columns[field.name], field, number, text_bytes) for number, field in enumerate(fields)]
     profile = any(column.startswith("p.") for column in columns.values())
+    linked = any(field.link for field in fields)
     query = f"""
         create or replace temp table {DESIRED} as
         with rows as (
@@ -68,6 +71,7 @@ def create_desired(session: Session, program: Program, name: str, destination: D
             from {DECISIONS} d
             join _campaigns c using (campaign)
             {f"left join {PROFILE} p on p.customer_token = d.customer_token and p.as_of = d.as_of" if profile else ""}
+            {"left join _links l on l.customer_token = d.customer_token" if linked else ""}
             where d.as_of = $day and d.outcome = 'send'
         )
         select
@@ -83,16 +87,19 @@ def create_desired(session: Session, program: Program, name: str, destination: D
         from rows
     """  # noqa: S608  (column names are checked against the tables, everything else is a parameter)
     names = {f"name_{number}": field.name for number, field in enumerate(fields)}
-    with session.registered(_campaigns=campaign_table):
+    with session.registered(_campaigns=campaign_table, _links=links):
         session.execute(query, {**names, "day": as_of.day, "version": mapping_version(destination)})
 
 
 def _sources(session: Session, program: Program, name: str, fields: Sequence[DestinationField]) -> dict[str, str]:
-    """The SQL column that each field reads: of the decisions, else of the profile."""
+    """The SQL column that each field reads: of the links, of the decisions, else of the profile."""
     decided = _columns(session, DECISIONS)
     profile = _columns(session, PROFILE) if session.has_table(PROFILE) else set()
     found, problems = {}, []
     for number, field in enumerate(fields):
+        if field.link:
+            found[field.name] = f'l."{field.link}"'
+            continue
         if field.column in decided or field.column in profile:
             alias = "d" if field.column in decided else "p"
             found[field.name] = f'{alias}."{field.column}"'

@@ -172,8 +172,25 @@ def frequency_for(
     tiers: dict[str, str | None] = {}
     if fatigue.caps and session.has_table(TIERS):
         tiers = dict(session.rows(f"select customer_token, tier from {TIERS} where as_of = ?", [as_of.day]))  # noqa: S608
-    horizon = max(limit.horizon for limit in limits(fatigue).values())
+    own = [choice.days for choice in program.frequency.values() if choice.days]
+    horizon = max([*own, *(limit.horizon for limit in limits(fatigue).values())])
     reported = EVENTS_SCHEMA.empty_table()
     if session.has_table("marts.email_events"):
         reported = named_events(session, program, since=as_of.shift(-horizon).day)
-    return Frequency(ledger, destination, as_of, versions, fatigue, tiers, reported, now)
+    choices = own_caps(ledger, program)
+    return Frequency(ledger, destination, as_of, versions, fatigue, tiers, reported, now, choices)
+
+
+def own_caps(ledger: Ledger, program: Program) -> Choices:
+    """What people chose on the preference page, as the caps that `program/consent.yaml` gives to the choices."""
+    caps = {
+        name: (choice.sends, choice.days) for name, choice in program.frequency.items() if choice.sends and choice.days
+    }
+
+    def chosen(tokens: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+        if not caps:
+            return {}
+        found = ledger.preferences.frequency(tokens)
+        return {token: caps[name] for token, name in found.items() if name in caps}
+
+    return chosen

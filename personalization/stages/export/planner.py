@@ -24,6 +24,7 @@ from personalization.stages.export.cut import Contact, Cut
 from personalization.stages.export.desired import DESIRED, create_desired
 from personalization.stages.export.frequency import Frequency, frequency_for
 from personalization.stages.export.guard import HISTORY_DAYS, mass_change
+from personalization.stages.export.links import link_table
 from personalization.warehouse import Session
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def plan_destination(runtime: Runtime, name: str, as_of: AsOf, *, now: Callable[
         identity = read_identity(session)
         cut = Cut(runtime.ledger, runtime.program.purposes, identity)
         opted_out = cut.opted_out(known)
-        create_desired(session, runtime.program, name, destination, as_of)
+        create_desired(session, runtime.program, name, destination, as_of, link_table(session, runtime, name, as_of))
         waiting = Rejections(runtime.ledger).waiting(name, as_of.day)
         with session.registered(_known=known, _opted_out=opted_out, _waiting=waiting):
             rows = session.arrow(_DIFFERENCE)
