@@ -136,6 +136,16 @@ class Consent:
         }
         return {subject: states.get(subject, ConsentState("none")) for subject in subjects}
 
+    def objections(self, purpose: str, *, effective_before: datetime | None = None) -> set[str]:
+        """The identifiers under which somebody ever objected to a purpose, whatever they said later."""
+        query = select(consent_events.c.subject_token).where(
+            consent_events.c.purpose == purpose, consent_events.c.action == "object"
+        )
+        if effective_before is not None:
+            query = query.where(consent_events.c.effective_at < effective_before)
+        with self._ledger.read() as connection:
+            return set(connection.execute(query).scalars())
+
     def person(
         self, identifiers: Iterable[str], purposes: Iterable[str], *, connection: Connection | None = None
     ) -> dict[str, ConsentState]:

@@ -411,6 +411,10 @@ class ExperimentsFile(Model):
 # --- destinations.yaml -----------------------------------------------------------------------------------------------
 
 
+SCORES = ("purchase_score", "purchase_band")
+"""Columns that only people have who may be scored."""
+
+
 class DestinationField(Model):
     """A decision or profile column, or a link, sent under `name`; `null` says what an unknown value does there."""
 
@@ -422,6 +426,19 @@ class DestinationField(Model):
     type: Literal["text", "number", "date"] = "text"
     max_length: int | None = None
     null: Literal["keep", "clear"] = "keep"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scores_are_cleared(cls, value: Any) -> Any:
+        """A platform must not go on using the score of somebody who may not be scored any more."""
+        if isinstance(value, dict) and value.get("column") in SCORES:
+            if value.get("null") == "keep":
+                raise ValueError(
+                    f"field {value.get('name')} is a score, which is cleared when a person may not be scored any more: "
+                    "write null: clear, or leave it out"
+                )
+            return {"null": "clear", **value}
+        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> DestinationField:

@@ -21,7 +21,8 @@ def with_links(shop: Shop) -> None:
     shop.edit(
         "destinations",
         "    fields: &fields\n",
-        "    fields: &fields\n      - {name: PREFS_URL, link: preferences}\n      - {name: UNSUB_URL, link: unsubscribe}\n",
+        "    fields: &fields\n"
+        "      - {name: PREFS_URL, link: preferences}\n      - {name: UNSUB_URL, link: unsubscribe}\n",
     )
     shop.edit("program", "start:", f"serve: {{public_url: {URL}}}\nstart:")
 

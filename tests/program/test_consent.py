@@ -215,6 +215,16 @@ def test_links_need_to_know_where_the_pages_are(folder: Path) -> None:
         load_program(folder)
 
 
+def test_a_score_is_cleared_when_it_is_no_longer_known(folder: Path) -> None:
+    """Invariant 47: a platform must not go on using the score of somebody who withdrew."""
+    edit(folder, "destinations.yaml", 'type: number, "null": clear}', "type: number}")
+    field = load_program(folder).destinations["mailchimp"].fields[-1]
+    assert (field.column, field.null) == ("purchase_score", "clear")
+    edit(folder, "destinations.yaml", "type: number}", 'type: number, "null": keep}')
+    with pytest.raises(ProgramError, match=r"destinations\.yaml:\d+:\d+: .*field SCORE is a score, which is cleared"):
+        load_program(folder)
+
+
 @pytest.mark.parametrize(
     ("accepted", "expected"),
     [

@@ -108,13 +108,15 @@ def copy(folder: Path, to: Path) -> Runtime:
     return Runtime(Workspace.at(to))
 
 
-def say(runtime: Runtime, action: str, tokens: Iterable[str], day: date = date(2024, 1, 1)) -> None:
-    """Consent events about scoring at midnight UTC of a day."""
+def say(
+    runtime: Runtime, action: str, tokens: Iterable[str], day: date = date(2024, 1, 1), *, purpose: str = PURPOSE
+) -> None:
+    """Consent events, about scoring unless said otherwise, at midnight UTC of a day."""
     runtime.ledger.consent.append(
         ConsentEvent(
-            event_id=f"{action}-{day}-{token}",
+            event_id=f"{action}-{day}-{token}-{purpose}",
             subject_token=token,
-            purpose=PURPOSE,
+            purpose=purpose,
             action=action,
             effective_at=datetime(day.year, day.month, day.day, tzinfo=UTC),
             source="test",

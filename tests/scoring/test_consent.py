@@ -1,4 +1,4 @@
-"""Who did not agree to predictions is in neither training nor scores."""
+"""Who did not agree to predictions is in neither training nor scores (invariant 47)."""
 
 from __future__ import annotations
 
@@ -91,3 +91,28 @@ def test_the_check_finds_a_score_without_consent(shop):
     assert not finding.passed
     assert not finding.only_warn
     assert finding.text == "1 customers who may be scored have no score; 2 who may not be have one"
+
+
+INTEREST = ASKS.replace("{title: Predictions}", "{title: Predictions, lawful_basis: legitimate_interest}")
+
+
+def test_on_another_basis_than_consent_silence_is_no_refusal_and_an_objection_is(shop):
+    (shop.workspace.program / "consent.yaml").write_text(INTEREST)
+    say(shop, "object", WHO_LEAVE, AS_OF - timedelta(days=1))
+    score(shop, DAY)
+    assert scores(shop).keys() == set(EVERYBODY) - set(WHO_LEAVE)
+    assert trained_on(shop) == set(EVERYBODY) - set(WHO_LEAVE)
+
+
+@pytest.mark.parametrize("text", [ASKS, INTEREST, "purposes:\n"])
+def test_an_objection_to_marketing_ends_the_profiling_for_it(shop, text):
+    """GDPR 21(2): whatever else was agreed to; until the person agrees to marketing again."""
+    news = "  email.marketing: {title: News, lawful_basis: legitimate_interest}\n"
+    (shop.workspace.program / "consent.yaml").write_text(text + news)
+    say(shop, "grant", EVERYBODY)
+    marketing = "email.marketing"
+    say(shop, "object", WHO_LEAVE, AS_OF - timedelta(days=3), purpose=marketing)
+    say(shop, "grant", WHO_LEAVE[:5], AS_OF - timedelta(days=2), purpose=marketing)
+    say(shop, "withdraw", EVERYBODY[50:60], AS_OF - timedelta(days=2), purpose=marketing)
+    score(shop, DAY)
+    assert scores(shop).keys() == set(EVERYBODY) - set(WHO_LEAVE[5:])

@@ -9,6 +9,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from personalization.as_of import AsOf
 from personalization.program import Program, load_program
 from personalization.rules.catalog import FIELDS
@@ -34,6 +36,8 @@ class Shop:
             "create schema if not exists features",
             "create schema if not exists scores",
             "create schema if not exists marts",
+            "create schema if not exists landed",
+            "create table if not exists landed.identity (identifier_token varchar, customer_token varchar)",
             "create or replace table features.customer_profile"
             f" (as_of date, customer_token varchar, email_token varchar, {columns})",
             "create or replace table scores.propensity"
@@ -72,8 +76,17 @@ class Shop:
         row = {"customer_token": token, "event_day": day, "event": "purchase", "department": "", "campaign_id": ""}
         self._insert("marts.customer_day", row | {"events": events, "quantity": 1, "amount": 10})
 
-    def evaluate(self, program: Program, day: AsOf, only: Collection[str] | None = None) -> dict[str, SegmentSummary]:
-        return evaluate_segments(self.session, program, day, self.root / "var" / "history", only=only)
+    def evaluate(
+        self,
+        program: Program,
+        day: AsOf,
+        only: Collection[str] | None = None,
+        may_be_scored: Collection[str] | None = None,
+    ) -> dict[str, SegmentSummary]:
+        people = None if may_be_scored is None else pa.table({"customer_token": sorted(may_be_scored)})
+        scored = None if people is None else lambda: people
+        history = self.root / "var" / "history"
+        return evaluate_segments(self.session, program, day, history, only=only, may_be_scored=scored)
 
     def members(self, day: AsOf, segment: str, status: str = "in") -> set[str]:
         rows = self.session.rows(

@@ -109,6 +109,20 @@ def test_an_incomplete_segment_keeps_its_last_good_members(shop: Shop) -> None:
     assert shop.stays("likely") == [("ann", MONDAY.day, None), ("bob", MONDAY.day, None)]
 
 
+def test_who_may_not_be_scored_any_more_keeps_no_place_that_a_score_gave(shop: Shop) -> None:
+    """Invariant 47, on a day whose scores are too few to decide anew."""
+    rules = LIKELY | {"likely_too": {"rule": "in_segment('likely')", "min_completeness": 1.0}}
+    program = shop.program(**rules)
+    shop.customers(MONDAY, **KNOWN)
+    shop.evaluate(program, MONDAY, may_be_scored=KNOWN)
+    shop.customers(TUESDAY, **LITTLE_KNOWN)
+    found = shop.evaluate(program, TUESDAY, may_be_scored={"bob", "cid"})
+    assert found["likely"].state == "incomplete"
+    assert shop.members(TUESDAY, "likely") == {"bob"}
+    assert shop.members(TUESDAY, "likely_too") == {"bob"}
+    assert shop.stays("likely")[0] == ("ann", MONDAY.day, TUESDAY.day)
+
+
 def test_two_incomplete_days_keep_the_last_complete_one(shop: Shop) -> None:
     program = shop.program(**LIKELY)
     for day, people in ((MONDAY, KNOWN), (TUESDAY, LITTLE_KNOWN), (WEDNESDAY, LITTLE_KNOWN)):

@@ -90,7 +90,7 @@ def explain_customer(
         customer_token=token,
         facts=raw_facts(session, program, profile, token, as_of),
         features={name: profile[name] for name in sorted({f for running in campaigns for f in running.fields})},
-        score=score_of(session, profile, inputs, token, as_of),
+        score=score_of(session, program, profile, inputs, token, as_of),
         segments=segment_parts(session, program, segment_rules, facts, token, as_of),
         campaigns=[_path(session, program, running, facts, inputs, as_of) for running in campaigns],
     )

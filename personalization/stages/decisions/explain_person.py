@@ -75,9 +75,13 @@ def raw_facts(session: Session, program: Program, profile: dict[str, Any], token
     return RawFacts(**bought, **mailed, currency=program.settings.currency, has_address=has_address)
 
 
-def score_of(session: Session, profile: dict[str, Any], inputs: GateInputs, token: str, as_of: AsOf) -> Score:
+def score_of(
+    session: Session, program: Program, profile: dict[str, Any], inputs: GateInputs, token: str, as_of: AsOf
+) -> Score:
     if profile["purchase_score"] is None:
-        state = inputs.consents.get(SCORING_PURPOSE, ("",))[0]
+        purpose = program.purposes.get(SCORING_PURPOSE)
+        asked = purpose is not None and purpose.needs_grant
+        state = inputs.consents.get(SCORING_PURPOSE, ("" if asked else "granted",))[0]
         reasons = {"granted": "no model has scored this customer", "withdrawn": f"withdrew from {SCORING_PURPOSE}"}
         return Score(None, None, None, [], reasons.get(state, f"never agreed to {SCORING_PURPOSE}"))
     version = None

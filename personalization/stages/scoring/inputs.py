@@ -9,9 +9,11 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from personalization.as_of import AsOf
 from personalization.errors import DataError
+from personalization.program.consent_check import is_for_marketing
 from personalization.runtime import Runtime
 from personalization.warehouse import Session
 
@@ -102,20 +104,49 @@ class Rows:
 
 
 def population(runtime: Runtime, session: Session, as_of: AsOf) -> pa.Table:
-    """The customers who may be scored and trained on at `as_of`, as `customer_token`.
+    """The customers who may be scored and trained on at `as_of`, as `customer_token`, ordered.
 
-    Who granted PURPOSE before `as_of` and has not withdrawn it, over all identifiers of the person. A program that does
-    not declare the purpose does not ask for it: then everybody may be scored.
+    Who granted PURPOSE before `as_of` and has not withdrawn it, over all identifiers of the person; when the purpose
+    rests on another lawful basis than consent, or the program does not declare it, everybody who has not withdrawn.
+    Who objected to marketing as such is left out whatever else they agreed to: the objection covers the profiling for
+    it (GDPR 21(2) and (3)).
     """
-    if PURPOSE not in runtime.program.purposes:
-        return session.arrow("select distinct customer_token from features.customer_features order by customer_token")
-    import pyarrow.compute as pc
+    identity = session.arrow("select identifier_token, customer_token from landed.identity")
+    declared = runtime.program.purposes.get(PURPOSE)
+    states = _states(runtime, identity, PURPOSE, as_of)
+    if declared is not None and declared.needs_grant:
+        people = states.filter(pc.equal(states["state"], "granted")).select(["customer_token"])
+    else:
+        withdrawn = states.filter(pc.equal(states["state"], "withdrawn"))
+        with session.registered(_withdrawn=withdrawn):
+            people = session.arrow(
+                "select distinct customer_token from features.customer_features"
+                " where customer_token not in (select customer_token from _withdrawn) order by customer_token"
+            )
+    objectors = _objectors(runtime, identity, as_of)
+    return people.filter(pc.invert(pc.is_in(people["customer_token"], value_set=objectors)))
 
+
+def _states(runtime: Runtime, identity: pa.Table, purpose: str, as_of: AsOf) -> pa.Table:
     from personalization.ledger import customer_consent
 
-    identity = session.arrow("select identifier_token, customer_token from landed.identity")
-    consent = customer_consent(runtime.ledger.consent.snapshot(PURPOSE, effective_before=as_of.instant), identity)
-    return consent.filter(pc.equal(consent["state"], "granted")).select(["customer_token"])
+    return customer_consent(runtime.ledger.consent.snapshot(purpose, effective_before=as_of.instant), identity)
+
+
+def _objectors(runtime: Runtime, identity: pa.Table, as_of: AsOf) -> pa.Array:
+    """Customers who objected to a purpose for marketing and have not agreed to it again since."""
+    tokens: list[str] = []
+    for name, purpose in runtime.program.purposes.items():
+        if not is_for_marketing(name, purpose):
+            continue
+        objected = runtime.ledger.consent.objections(name, effective_before=as_of.instant)
+        if objected:
+            states = _states(runtime, identity, name, as_of)
+            out = states.filter(pc.equal(states["state"], "withdrawn"))["customer_token"]
+            theirs = identity.filter(pc.is_in(identity["identifier_token"], value_set=pa.array(sorted(objected))))
+            named = set(theirs["customer_token"].to_pylist()) | objected
+            tokens += [token for token in out.to_pylist() if token in named]
+    return pa.array(sorted(set(tokens)), pa.string())
 
 
 def known_windows(session: Session, people: pa.Table, as_of: AsOf, horizon_days: int, limit: int) -> list[Window]:

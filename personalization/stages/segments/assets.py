@@ -24,6 +24,7 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
 
     @dg.multi_asset(name="segments", specs=_specs(program, rules, daily), can_subset=True, pool="warehouse")
     def segments(context: dg.AssetExecutionContext, runtime: RuntimeResource) -> Iterator[dg.MaterializeResult]:
+        from personalization.stages.scoring.inputs import population
         from personalization.stages.segments.evaluate import evaluate_segments
 
         rt = runtime.get()
@@ -31,7 +32,14 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
         selected = context.selected_asset_keys
         chosen = {name for name in rt.program.segments if segment_key(name) in selected}
         with rt.warehouse.connect() as session:
-            summaries = evaluate_segments(session, rt.program, day, rt.workspace.history, only=chosen)
+            summaries = evaluate_segments(
+                session,
+                rt.program,
+                day,
+                rt.workspace.history,
+                only=chosen,
+                may_be_scored=lambda: population(rt, session, day),
+            )
             rows = {
                 key: session.value(f"select count(*) from {'.'.join(key.path)}")  # noqa: S608
                 for key in (PROFILE, MEMBERSHIP, SUMMARY, HISTORY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow as pa
 from personalization.as_of import AsOf
 from personalization.crash_points import crash_point
 from personalization.program import Program
+from personalization.program.models import SCORES as SCORE_COLUMNS
 from personalization.rules import Rule, evaluation_query, needed, program_rules
 from personalization.stages.segments.completeness import completeness
 from personalization.stages.segments.day_files import DayFiles
@@ -32,7 +33,12 @@ _MARKERS = pa.schema(
 
 
 def evaluate_segments(
-    session: Session, program: Program, as_of: AsOf, history: Path, only: Collection[str] | None = None
+    session: Session,
+    program: Program,
+    as_of: AsOf,
+    history: Path,
+    only: Collection[str] | None = None,
+    may_be_scored: Callable[[], pa.Table] | None = None,
 ) -> dict[str, SegmentSummary]:
     """Evaluate segments for one day and replace their rows in the day file and the tables.
 
@@ -46,6 +52,9 @@ def evaluate_segments(
         The workspace's history folder.
     only : collection of str, optional
         Segments to replace; segments they refer to are computed, but left as they were. Default: all.
+    may_be_scored : callable, optional
+        Gives the `customer_token` of those who may be scored: nobody else keeps a place that a score gave them on an
+        earlier day. Default: everybody may.
 
     Returns
     -------
@@ -65,6 +74,9 @@ def evaluate_segments(
     incomplete = {n for n in involved if shares[n] == 0 or shares[n] < program.segments[n].min_completeness}
     files = DayFiles(history)
     versions = _read_last_good(session, files, as_of, incomplete)
+    scored = {name for name in incomplete if _reads_scores(name, rules.segments)}
+    if scored and may_be_scored is not None:
+        _leave_out(session, scored, may_be_scored())
     good = {name: rule for name, rule in rules.segments.items() if name in involved - incomplete}
     _evaluate(session, good, as_of)
 
@@ -117,6 +129,20 @@ def _read_last_good(session: Session, files: DayFiles, as_of: AsOf, segments: Co
         """  # noqa: S608
     )
     return dict(session.rows("select segment, rule_version from _last_good_day"))
+
+
+def _reads_scores(name: str, rules: Mapping[str, Rule]) -> bool:
+    """Whether a segment depends on scores, directly or through segments that its rule refers to."""
+    return any(set(SCORE_COLUMNS) & set(rules[part].fields) for part in needed({name}, rules))
+
+
+def _leave_out(session: Session, segments: Collection[str], may_be_scored: pa.Table) -> None:
+    """Take out of `_last_good` who may not be scored, in segments that are made of scores."""
+    with session.registered(_may_be_scored=may_be_scored):
+        session.execute(
+            f"delete from {_LAST_GOOD} where segment in ({_list(segments)})"  # noqa: S608
+            " and customer_token not in (select customer_token from _may_be_scored)"
+        )
 
 
 def _evaluate(session: Session, good: Mapping[str, Rule], as_of: AsOf) -> None:
