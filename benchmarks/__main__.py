@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.segments import bench_segments
+from benchmarks.webhooks import Rate, bench_webhooks
 
 CUSTOMERS = 200_000
 
@@ -17,6 +18,7 @@ CUSTOMERS = 200_000
 def main() -> None:
     out = Console()
     _show(out, f"100 segments, {CUSTOMERS:,} customers, {CUSTOMERS * 20:,} customer-days", bench_segments(CUSTOMERS))
+    _show_rates(out, "Signed webhooks, kept durably before the answer; 64 connections, a core each", bench_webhooks())
     _show(out, "Loading the code location (whole process)", _location())
 
 
@@ -37,6 +39,17 @@ def _show(out: Console, title: str, rows: list[tuple[str, float]]) -> None:
     table = Table("", "seconds", "ratio to the first", title=title, title_justify="left")
     for name, seconds in rows:
         table.add_row(name, f"{seconds:.2f}", f"{seconds / rows[0][1]:.2f}")
+    out.print(table)
+
+
+def _show_rates(out: Console, title: str, rows: list[tuple[str, Rate]]) -> None:
+    table = Table(
+        "", "posts a second", "p50", "p99", "a CPU second", "ratio to the first", title=title, title_justify="left"
+    )
+    for name, rate in rows:
+        ratio = rate.per_cpu_second / rows[0][1].per_cpu_second
+        p50, p99 = (f"{wait * 1000:.0f} ms" for wait in (rate.p50, rate.p99))
+        table.add_row(name, f"{rate.per_second:,.0f}", p50, p99, f"{rate.per_cpu_second:,.0f}", f"{ratio:.2f}")
     out.print(table)
 
 

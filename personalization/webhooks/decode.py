@@ -113,7 +113,7 @@ def canonical(event: dict[str, Any], without: frozenset[str] = frozenset()) -> b
     """
     kept = {key: value for key, value in event.items() if key not in without}
     try:
-        return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode()
+        return _ENCODER.encode(kept).encode()
     except UnicodeEncodeError:
         raise Unreadable("a text in it is not Unicode: half of a surrogate pair") from None
     except RecursionError:
@@ -146,6 +146,7 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 _DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse)
 
 

@@ -64,7 +64,8 @@ class Preparer:
     def again(self, event_key: str, body: bytes, received_at: datetime) -> tuple[Understood, str | None]:
         """What an event that was kept says now: the program may have learnt to understand it. With what still fails."""
         try:
-            understood = self._interpreter.understand(self._sender.read(body), event_key, received_at)
+            event = self._sender.read(body)
+            understood = self._interpreter.understand(event, event_key, self._sender.event_at(event), received_at)
         except decode.Unreadable as problem:
             return Understood(), str(problem)
         return understood, _reason(understood)
@@ -77,8 +78,9 @@ class Preparer:
         try:
             same = decode.canonical(event, self._sender.volatile)
             key = self._clean(request_key or self._sender.event_key(event)) or self._by_content(same)
-            understood = self._interpreter.understand(event, key, received_at)
-            arrival = self._sealed(key, body, same, self._sender.event_at(event), received_at)
+            event_at = self._sender.event_at(event)
+            understood = self._interpreter.understand(event, key, event_at, received_at)
+            arrival = self._sealed(key, body, same, event_at, received_at)
         except decode.Unreadable as problem:
             return self._dead(body, request_key, str(problem), received_at)
         except Exception as error:  # a mistake of ours must not cost an event; its text could repeat the event's

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class NotAuthentic(Exception):
@@ -27,6 +27,11 @@ class WebhookRequest:
     body: bytes
     headers: Sequence[tuple[bytes, bytes]] = ()
     url: str = ""
+    _by_name: dict[bytes, list[bytes]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers:
+            self._by_name.setdefault(name, []).append(value)
 
     def find(self, name: str) -> str | None:
         """The value of a header, None when it is absent.
@@ -36,8 +41,7 @@ class WebhookRequest:
         NotAuthentic
             It came twice, so that it is not clear which is meant; or it is not ASCII.
         """
-        wanted = name.lower().encode()
-        values = [value for header, value in self.headers if header == wanted]
+        values = self._by_name.get(name.lower().encode())
         if not values:
             return None
         if len(values) > 1:

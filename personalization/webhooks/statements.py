@@ -62,10 +62,12 @@ class Interpreter:
         self._tables = {key: table for key, table in source.tables.items() if table.entity == "consent_events"}
         self._zone: tzinfo = ZoneInfo(program.settings.timezone)
 
-    def understand(self, event: dict[str, Any], event_key: str, received_at: datetime) -> Understood:
+    def understand(
+        self, event: dict[str, Any], event_key: str, event_at: datetime | None, received_at: datetime
+    ) -> Understood:
         """What an event says. Never raises for what is in the event: see `Understood.problems`."""
         found = Understood()
-        event_at = not_ahead(self._sender.event_at(event), received_at)
+        event_at = not_ahead(event_at, received_at)
         for name, table in self._tables.items():
             self._mapped(found, f"{self._name}.{name}", table, event, event_key, event_at, received_at)
         for statement in self._sender.statements(event):

@@ -60,4 +60,5 @@ class StandardWebhooks(Sender):
 
 
 def _header(request: WebhookRequest, name: str) -> str:
-    return request.find(f"svix-{name}") or request.require(f"webhook-{name}")
+    found = request.find(f"webhook-{name}") or request.find(f"svix-{name}")
+    return found or request.require(f"webhook-{name}")  # which says what is missing
