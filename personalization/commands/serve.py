@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,7 +54,8 @@ def serve(
     )
     listener.listen(2048)  # from here on a request waits instead of being refused
     _print_addresses(runtime, f"http://{host}:{listener.getsockname()[1]}")
-    uvicorn.Server(config).run(sockets=[listener])
+    with suppress(KeyboardInterrupt):  # it stopped in good order, and says so in this way
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _print_addresses(runtime: Runtime, local: str) -> None:
