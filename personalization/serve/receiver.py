@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from personalization.errors import KeyFileError
 from personalization.ledger import Keyring
 from personalization.ledger.inbox_event import NEW
 from personalization.program import Program
@@ -57,6 +59,7 @@ class Receiver:
         self._preparers = {
             name: Preparer(program, name, endpoint.settings, keys) for name, endpoint in endpoints.items()
         }
+        self._keys, self._keys_seen = keys, _changed_at(keys)
         self._memory = Memory()
         self._refusals: dict[str, tuple[datetime, int]] = {}
 
@@ -91,6 +94,7 @@ class Receiver:
             now = self._clock()
             webhook = WebhookRequest(body, request.headers.raw, self._url(request))
             endpoint.verify(webhook, url_secret, now)
+            self._follow_key_file()
             prepared = self._preparers[endpoint.name].prepare(webhook, now)
             receipts = await self._writer.write(prepared) if prepared else []
         finally:
@@ -111,6 +115,16 @@ class Receiver:
         path = request.scope.get("raw_path", request.url.path.encode()).decode("latin-1").partition("?")[0]
         return f"{self._public_url}{path}" + (f"?{query}" if query else "")
 
+    def _follow_key_file(self) -> None:
+        """Seal with a new master key as soon as there is one: what is sealed with the old one bars it from retiring."""
+        seen = _changed_at(self._keys)
+        if seen is not None and seen != self._keys_seen:
+            self._keys_seen = seen
+            try:
+                self._keys.reload()
+            except KeyFileError as error:  # the keys read before are still good
+                log.error("the key file was changed and can't be read: %s", error.message)
+
     def _note_refusal(self, source: str, reason: str) -> None:
         """Tell of refused requests, but not of each: who sends them must not be able to fill the disk."""
         now = self._clock()
@@ -121,6 +135,13 @@ class Receiver:
         more = f" ({unseen} more before it)" if unseen else ""
         log.warning("source %s: a request was refused: %s%s", source, reason, more)
         self._refusals[source] = (now, 0)
+
+
+def _changed_at(keys: Keyring) -> int | None:
+    try:
+        return os.stat(keys.path).st_mtime_ns
+    except OSError:
+        return None
 
 
 def _problem(status: int, reason: str) -> Response:

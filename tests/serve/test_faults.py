@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from personalization.ledger import Ledger
+from personalization.ledger import Keyring, Ledger
+from personalization.ledger.key_rotation import retire_vault_key, rotate_vault
 from personalization.runtime import Runtime
 from personalization.serve.app import create_app
 from personalization.workspace import Workspace
@@ -304,6 +305,19 @@ def test_one_event_that_can_not_be_written_does_not_take_its_group_with_it(
         thread.join()
     assert answers == {"first": 200, "a": 200, "odd": 503, "b": 200, "c": 200}
     assert keys_in(runtime.ledger) == {"first", "a", "b", "c"}
+
+
+def test_a_new_master_key_is_used_at_once(served: Served, runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = runtime.ledger
+    post(served, BODY, signed(BODY, "before"))
+    keys, _ = rotate_vault(ledger, Keyring.load(runtime.workspace.keys), datetime.now(UTC))
+    post(served, BODY, signed(BODY, "after"))
+    assert [row.key_id for row in ledger.inbox.rows(0)] == ["v2", "v2"]
+    keys = retire_vault_key(ledger, keys, "v1", datetime.now(UTC))
+    runtime.workspace.keys.write_text("{")
+    assert post(served, BODY, signed(BODY, "later")).status == 200, "the keys that were read are still good"
+    assert "the key file was changed and can't be read" in caplog.text
+    assert [row.body(keys) for row in ledger.inbox.rows(0)] == [BODY] * 3
 
 
 CANARIES = ("canary-body", "canary-header", "canary-id", SECRET, STANDARD_SECRET, URL_SECRET, "canary@example.com")
