@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from personalization.ledger.consent_event import DOUBLE_OPT_IN_ID
 from personalization.serve.pages.incoming import BadRequest, Incoming
-from personalization.serve.pages.record import PREFERENCE_PAGE, SOLD, Decision
+from personalization.serve.pages.record import CONFIRM_PAGE, GPC, ONE_CLICK, PREFERENCE_PAGE, SOLD, Decision
 from personalization.serve.pages.render import Language
 from personalization.serve.pages.visitor import Visitor, confirm_until
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 REQUESTS = {"copy": "access", "erase": "erasure"}
 HISTORY_ROWS = 50
 ON, OFF = "on", "off"
+
+
+_HOW = {PREFERENCE_PAGE: "how_page", ONE_CLICK: "how_one_click", CONFIRM_PAGE: "how_confirm", GPC: "how_signal"}
 
 
 @dataclass(frozen=True)
@@ -153,8 +156,11 @@ def _purposes(
     site: Site, visitor: Visitor, language: Language, waiting: dict[str, str], *, privacy_control: bool
 ) -> list[Row]:
     rows = []
-    for name, purpose in site.program.purposes.items():
-        state = visitor.states[name]
+    declared = site.program.purposes
+    for name in sorted(
+        declared, key=lambda name: declared[name].lawful_basis == "contract"
+    ):  # what is fixed comes last
+        purpose, state = declared[name], visitor.states[name]
         fixed = purpose.lawful_basis == "contract"
         chosen = fixed or (state.granted if purpose.needs_grant else state.state != "withdrawn")
         signalled = privacy_control and name in SOLD
@@ -221,7 +227,7 @@ def _history(site: Site, visitor: Visitor, language: Language) -> list[tuple[str
                 language.date(day),
                 language.text(purpose.title) if purpose else event.purpose,
                 language.word(f"action_{event.action}"),
-                event.method or event.source,
+                language.word(_HOW[event.method]) if event.method in _HOW else event.method or event.source,
             )
         )
     return list(dict.fromkeys(rows))[:HISTORY_ROWS]

@@ -26,10 +26,12 @@ def answer(site: Site, incoming: Incoming) -> Response:
             raise BadRequest(400)
         decision = Decision(dict.fromkeys(site.recorder.marketing, False), objects=True)
         site.recorder.record(visitor, decision, site.circumstances(incoming, ONE_CLICK, language))
+        visitor = site.again(visitor)
+    done = all(visitor.states[purpose].state == "withdrawn" for purpose in site.recorder.marketing)
     return site.page(
         language,
         "unsubscribe",
-        done=incoming.posts,
+        done=done,
         address=visitor.address or language.word("someone"),
         preferences=f"{site.link_to('preferences', visitor.link)}?lang={language.tag}",
     )

@@ -43,7 +43,14 @@ def test_it_shows_where_the_person_stands(house: House, link: str) -> None:
     assert filled.chosen("topic") == []
     assert filled.chosen("frequency") == ["all"]
     text = words(house.session.get(link).text)
-    for expected in ("Corner shop", "a•••@example.com", "Agreed on 2 May 2026", "Not agreed", "Not objected", "•••67"):
+    for expected in (
+        "Corner shop",
+        "a•••@example.com",
+        "Agreed on 2 May 2026",
+        "Not agreed",
+        "On, unless you object",
+        "•••67",
+    ):
         assert expected in text
     assert "It is not advertising" in text
 
