@@ -243,6 +243,8 @@ class _Erasure:
     def _left(self, work: Work, folder: Path) -> tuple[list[Hit], Counts]:
         """Look for every value in every file, and for every token in every file but the ledger's proof."""
         ledger_files = self._ledger_files()
+        # reading the ledger's file drops the locks of connections to it in this process: there must be none meanwhile
+        self._runtime.ledger.close()
         values = scan(self._state, work.plain_needles, without=self._not_searched(folder, handled=False))
         without = [*self._not_searched(folder, handled=False), *ledger_files]
         tokens = scan(self._state, work.token_needles, without=without)

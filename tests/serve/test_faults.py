@@ -197,6 +197,24 @@ def test_more_than_can_wait_is_turned_away_at_once(
     assert 4 <= len(kept) <= 8
 
 
+@pytest.mark.parametrize(("connections", "seconds"), [(40, 0.5), pytest.param(640, 10, marks=pytest.mark.slow)])
+def test_a_burst_loses_none_that_was_acknowledged(
+    killable: subprocess.Popen[str], ledger: Ledger, connections: int, seconds: float
+) -> None:
+    """Ten times as many senders at once as the benchmark has (invariant 10)."""
+    pid, served = started(killable)
+    load = Load(served, "burst", connections)
+    load.start()
+    time.sleep(seconds)
+    load.stop()
+    os.kill(pid, signal.SIGTERM)
+    ended(killable)
+    assert load.unanswered == 0
+    assert set(load.refused) <= {503}
+    assert len(load.acknowledged) > 50
+    assert set(load.acknowledged) == keys_in(ledger)
+
+
 @pytest.fixture
 def small_runtime(tmp_path: Path, runtime: Runtime) -> Iterator[Runtime]:
     """The workspace, with its ledger on a volume of its own, of two megabytes."""
