@@ -555,7 +555,19 @@ class ListmonkDestination(DestinationModel):
     )
 
 
-Destination = CsvDestination | MailchimpDestination | HubspotDestination | ListmonkDestination
+class ActiveCampaignDestination(DestinationModel):
+    same_contacts: ClassVar[frozenset[str]] = frozenset({"base_url", "api_token", "guard", "requests_per_second"})
+
+    platform: Literal["activecampaign"]
+    base_url: str = Field(description="of the account: Settings, Developer; write it as ${env:NAME}")
+    api_token: str = Field(description="write it as ${env:NAME}")
+    list_id: int = Field(gt=0, description="the number in the list's address: Contacts, Lists")
+    requests_per_second: int = Field(default=5, gt=0, description="ActiveCampaign's limit for a whole account is 5")
+
+
+Destination = (
+    CsvDestination | MailchimpDestination | HubspotDestination | ListmonkDestination | ActiveCampaignDestination
+)
 
 
 class DestinationsFile(Model):

@@ -24,6 +24,7 @@ PLATFORMS = {
     "mailchimp": ("MailchimpSandbox", "/3.0"),
     "hubspot": ("HubspotSandbox", ""),
     "listmonk": ("ListmonkSandbox", "/api"),
+    "activecampaign": ("ActiveCampaignSandbox", "/api/3"),
 }
 """By platform, also the module's name: its class, and the path that its API begins with."""
 

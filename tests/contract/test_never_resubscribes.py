@@ -31,6 +31,8 @@ ALLOWED = {"'unsubscribed'", "'UNSUBSCRIBED'"}
 HARMLESS = {
     # POST answers 409 for whoever is there; an empty status writes none; an import overwrites no subscription
     "listmonk_shapes.py": {"'enabled'", "''", "destination.new_contacts"},
+    # 2 is unsubscribed; the others are filters of GETs
+    "activecampaign_calls.py": {"2", "-1", "status"},
 }
 
 
@@ -50,6 +52,16 @@ def test_imports_never_overwrite_a_subscription(path: Path) -> None:
             assert "overwrite" not in values
             if "subscription_status" in values:
                 assert values["overwrite_subscription_status"] == "False"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_list_statuses_are_only_ever_unsubscribed(path: Path) -> None:
+    """ActiveCampaign: a status 1 at `/contactLists` subscribes again who unsubscribed."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value == "contactList":
+                    assert statuses_written(ast.unparse(value)) == ["2"]
 
 
 def test_the_search_finds_what_it_looks_for() -> None:

@@ -14,7 +14,9 @@ base_url: ${env:LISTMONK_BASE_URL}
 api_user: ${env:LISTMONK_API_USER}
 api_token: ${env:LISTMONK_API_TOKEN}
 list: demo000001
+mails: false
 """
+"""It holds a copy, so that no rule on how often people are mailed comes between: that is tested elsewhere."""
 
 
 def point_at(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

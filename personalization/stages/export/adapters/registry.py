@@ -9,6 +9,7 @@ from pathlib import Path
 from personalization.errors import ExportError, ProgramError, did_you_mean
 from personalization.program import Program, resolve_secret
 from personalization.program.models import (
+    ActiveCampaignDestination,
     CsvDestination,
     Destination,
     HubspotDestination,
@@ -16,6 +17,8 @@ from personalization.program.models import (
     MailchimpDestination,
 )
 from personalization.stages.export.adapters import (
+    activecampaign,
+    activecampaign_shapes,
     csv,
     hubspot,
     hubspot_shapes,
@@ -32,6 +35,7 @@ _LIMITS: dict[str, Limits] = {
     "mailchimp": mailchimp.LIMITS,
     "hubspot": hubspot.LIMITS,
     "listmonk": listmonk.LIMITS,
+    "activecampaign": activecampaign.LIMITS,
 }
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -61,6 +65,8 @@ def check_fields(program: Program, name: str) -> None:
         problems += [(("fields", n), text) for n, text in mailchimp_shapes.field_problems(destination.fields)]
     if isinstance(destination, ListmonkDestination):
         problems += [(("fields", n), text) for n, text in listmonk_shapes.field_problems(destination.fields)]
+    if isinstance(destination, ActiveCampaignDestination):
+        problems += [(("fields", n), text) for n, text in activecampaign_shapes.field_problems(destination.fields)]
     if isinstance(destination, HubspotDestination):
         problems += hubspot_shapes.problems(destination)
         problems += [
@@ -108,6 +114,9 @@ def adapter_for(program: Program, name: str, workspace: Workspace, clock: Clock 
     if isinstance(destination, ListmonkDestination):
         account = {key: secret(key) for key in ("api_user", "api_token", "base_url")}
         return listmonk.ListmonkAdapter(destination, name, **account, clock=clock)
+    if isinstance(destination, ActiveCampaignDestination):
+        account = {key: secret(key) for key in ("api_token", "base_url")}
+        return activecampaign.ActiveCampaignAdapter(destination, name, **account, clock=clock)
     api_key = secret("api_key")
     base_url = secret("base_url") if destination.base_url else None
     return mailchimp.MailchimpAdapter(destination, name, api_key=api_key, base_url=base_url, clock=clock)
