@@ -40,7 +40,13 @@ def status(as_json: JsonFlag = False) -> None:
         out.print("Nothing came yet.")
         return
     table = Table(
-        "source", "events", "newest", "conflicts", "dead letters", title=f"{last} events", title_justify="left"
+        "source",
+        "events",
+        "newest",
+        "conflicts",
+        "dead letters",
+        title=f"{last} event{'' if last == 1 else 's'}",
+        title_justify="left",
     )
     for row in sources:
         table.add_row(*(str(value)[:19] for value in row.values()))
