@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, or_, select, type_coerce
 
 from personalization.ledger.consent_event import DOUBLE_OPT_IN_ID, OPT_OUT, confirm_by
-from personalization.ledger.engine import one_of
+from personalization.ledger.engine import fetch_columns, one_of
 from personalization.ledger.schema import consent_events
 
 GRANTED, WITHDRAWN = "granted", "withdrawn"
@@ -57,23 +57,25 @@ def read_events(
     columns = consent_events.c
     query = select(
         columns.subject_token,
-        case((columns.action.in_(OPT_OUT), WITHDRAWN), else_=GRANTED),
-        _EFFECTIVE_AT,
+        case((columns.action.in_(OPT_OUT), 1), else_=0).label("withdrawn"),
+        _EFFECTIVE_AT.label("effective_at"),
         columns.event_id,
-        case((_IN_TWO_STEPS, columns.evidence)),
+        case((_IN_TWO_STEPS, 1), else_=0).label("in_two_steps"),
     ).where(columns.purpose == purpose, columns.seq > after_seq)
     until = [] if up_to_seq is None else [columns.seq <= up_to_seq]
     if effective_before is not None:
         until.append(effective_before > _EFFECTIVE_AT)
     if subjects is not None:
         query = query.where(one_of(connection, columns.subject_token, subjects))
-    found = connection.execute(query.where(*until)).fetchall()
-    if not found:
+    found = fetch_columns(connection, query.where(*until))
+    if not found[0]:
         return SNAPSHOT.empty_table()
-    *values, evidence = zip(*found, strict=True)
-    arrays = [pa.array(column, field.type) for column, field in zip(values, SNAPSHOT, strict=True)]
+    tokens, withdrawn, effective_at, event_ids, waiting = found
+    states = pa.array([GRANTED, WITHDRAWN], pa.string()).take(pa.array(withdrawn, pa.int8()))
+    arrays = [tokens, states, effective_at, event_ids]
+    arrays = [pa.array(column, field.type) for column, field in zip(arrays, SNAPSHOT, strict=True)]
     table = pa.Table.from_arrays(arrays, schema=SNAPSHOT)
-    in_two_steps = pa.array(evidence, pa.string()).is_valid()
+    in_two_steps = pa.array(waiting, pa.int8()).cast(pa.bool_())
     if not pc.any(in_two_steps).as_py():
         return table
     asked = pc.unique(table.filter(in_two_steps)["subject_token"]).to_pylist()
@@ -124,8 +126,8 @@ def _confirmed(
 
 def fold(events: pa.Table) -> pa.Table:
     """The one row of each subject that counts, in no particular order. Takes and returns the schema SNAPSHOT."""
-    if not events.num_rows:
-        return SNAPSHOT.empty_table()
+    if pc.count_distinct(events["subject_token"]).as_py() == events.num_rows:
+        return events
     return _latest(
         "select * from events qualify row_number() over (partition by subject_token order by {order}) = 1",
         events=events,
@@ -134,6 +136,8 @@ def fold(events: pa.Table) -> pa.Table:
 
 def merge(folded: pa.Table, events: pa.Table) -> pa.Table:
     """`fold` of everything, from what was folded before and the events since; quick when those are few."""
+    if not folded.num_rows:
+        return fold(events)
     touched = pc.is_in(folded["subject_token"], value_set=events["subject_token"].combine_chunks())
     again = pa.concat_tables([folded.filter(touched), events])
     return pa.concat_tables([folded.filter(pc.invert(touched)), fold(again)]).combine_chunks()

@@ -15,13 +15,16 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Select,
     Table,
     Text,
     any_,
+    cast,
     create_engine,
     event,
     func,
     select,
+    type_coerce,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import URL, make_url
@@ -240,3 +243,16 @@ def bulk_insert(connection: Connection, table: Table, columns: Sequence[str], ro
     with driver.cursor() as cursor, cursor.copy(f"copy {table.name} ({names}) from stdin") as copy:
         for row in rows:
             copy.write_row(row)
+
+
+def fetch_columns(connection: Connection, query: Select[Any]) -> list[list[Any]]:
+    """The columns of a query's answer, each as one list, all in the same order of rows.
+
+    Several times as fast as fetching rows: the database writes each column as one JSON text, which is read at once.
+    Texts, whole numbers and nulls only.
+    """
+    listed = query.subquery()
+    gather = func.json_group_array if connection.dialect.name == "sqlite" else func.json_agg
+    texts = [cast(gather(type_coerce(column, column.type)), Text) for column in listed.c]
+    found = connection.execute(select(*texts)).one()
+    return [json.loads(text) if text else [] for text in found]

@@ -9,9 +9,10 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import BigInteger, Connection, func, select, type_coerce
 
-from personalization.ledger.engine import bulk_insert, is_writing, one_of
+from personalization.ledger.engine import bulk_insert, fetch_columns, is_writing, one_of
 from personalization.ledger.schema import now, suppressions, to_micros
 
 if TYPE_CHECKING:
@@ -114,20 +115,25 @@ def _last(connection: Connection) -> int:
     return connection.execute(select(func.coalesce(func.max(suppressions.c.seq), 0))).scalar_one()
 
 
-def _rows(connection: Connection, after: int, before: int | None = None) -> list[tuple[str, str]]:
+def _rows(connection: Connection, after: int, before: int | None = None) -> pa.Table:
     columns = suppressions.c
     query = select(columns.identifier_token, columns.reason).where(columns.seq > after).order_by(columns.seq)
     if before is not None:
         query = query.where(type_coerce(columns.at, BigInteger) < before)
-    return [(row.identifier_token, row.reason) for row in connection.execute(query)]
+    tokens, reasons = fetch_columns(connection, query)
+    return pa.table([pa.array(tokens, pa.string()), pa.array(reasons, pa.string())], schema=SNAPSHOT)
 
 
-def _fold(known: pa.Table, rows: list[tuple[str, str]]) -> pa.Table:
+def _fold(known: pa.Table, rows: pa.Table) -> pa.Table:
     """`known` and after it the rows whose identifier is in neither."""
-    seen = set(known["identifier_token"].to_pylist())
-    fresh: dict[str, str] = {}
-    for token, reason in rows:
-        if token not in seen:
-            fresh.setdefault(token, reason)
-    added = pa.table({"identifier_token": list(fresh), "reason": list(fresh.values())}, schema=SNAPSHOT)
-    return pa.concat_tables([known, added]).combine_chunks()
+    if not rows.num_rows:
+        return known
+    tokens = rows["identifier_token"]
+    if pc.count_distinct(tokens).as_py() != rows.num_rows:  # an identifier with several reasons: the first counts
+        firsts = rows.append_column("n", pa.array(range(rows.num_rows)))
+        firsts = firsts.group_by("identifier_token").aggregate([("n", "min")])
+        rows = rows.take(firsts["n_min"].combine_chunks().sort())
+        tokens = rows["identifier_token"]
+    if known.num_rows:
+        rows = rows.filter(pc.invert(pc.is_in(tokens, value_set=known["identifier_token"].combine_chunks())))
+    return pa.concat_tables([known, rows]).combine_chunks()

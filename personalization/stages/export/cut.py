@@ -5,16 +5,23 @@ It looks at the ledger as of this moment, whatever day the export is made for, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+from sqlalchemy import Connection
 
 from personalization.ledger import Ledger, customer_consent
 from personalization.program.models import Purpose
+
+CONTACTS = pa.schema(
+    [("key", pa.string()), ("purpose", pa.string()), ("customer_token", pa.string()), ("address_token", pa.string())]
+)
+BLOCKED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("opted_out", pa.bool_())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +64,18 @@ class Cut:
     """
 
     def __init__(self, ledger: Ledger, purposes: Mapping[str, Purpose], identity: pa.Table) -> None:
-        self._ledger, self._purposes = ledger, purposes
-        self._engine = duckdb.connect()
-        self._engine.register("source", identity)
-        self._engine.execute("create table identity as select identifier_token, customer_token from source")
-        self._engine.unregister("source")
+        self.ledger, self._purposes = ledger, purposes
+        self.engine = duckdb.connect()
+        with self.tables(source=identity):
+            self.engine.execute("create table identity as select identifier_token, customer_token from source")
 
-    def person(self, customer: str, address: str) -> tuple[str, ...]:
-        """All identifiers of the person behind a contact; the contact's own come first."""
-        others = [token for own in (customer, address) for token in self._shared.get(own, ())]
-        return tuple(dict.fromkeys((customer, address, *others)))
-
-    @cached_property
-    def _shared(self) -> dict[str, list[str]]:
-        """By identifier the identifiers of its person, for people who have more than a customer id and an address."""
-        rows = self._engine.execute("""
-            with people as (
-                select customer_token, list(identifier_token) as identifiers from identity
-                group by customer_token having count(*) > 2
-            )
-            select unnest(list_append(identifiers, customer_token)), identifiers from people
-        """).fetchall()
-        return dict(rows)
-
-    def blocked(self, contacts: Iterable[Contact]) -> dict[str, Block]:
+    def blocked(self, contacts: Iterable[Contact], *, snapshot: Connection | None = None) -> dict[str, Block]:
         """The blocked ones among some contacts, by `key`.
+
+        Parameters
+        ----------
+        snapshot : Connection, optional
+            An open `Ledger.read` snapshot to look through; default: the ledger as of this call.
 
         Raises
         ------
@@ -91,20 +85,37 @@ class Cut:
         contacts = list(contacts)
         if not contacts:
             return {}
-        identifiers = self._identifiers(contacts)
-        with self._ledger.read() as snapshot:
-            suppressed = self._suppressed(identifiers, self._ledger.suppressions.snapshot(connection=snapshot))
-            consent = {
-                purpose: _states(self._ledger.consent.snapshot(purpose, connection=snapshot), identifiers)
-                for purpose in sorted({contact.purpose for contact in contacts})
-            }
-        blocks = {
-            contact.key: self._block(
-                contact.purpose, suppressed.get(contact.key), consent[contact.purpose].get(contact.key)
-            )
-            for contact in contacts
-        }
-        return {key: block for key, block in blocks.items() if block}
+        pairs = [(contact.key, token) for contact in contacts for token in contact.identifiers]
+        own = _table(["key", "identifier_token"], pairs)
+        wanted = _table(["key", "purpose"], [(contact.key, contact.purpose) for contact in contacts])
+        if snapshot is not None:
+            return _by_key(self._judge(wanted, own, snapshot))
+        with self.ledger.read() as reader:
+            return _by_key(self._judge(wanted, own, reader))
+
+    def stopped(self, contacts: pa.Table, *, snapshot: Connection | None = None) -> pa.Table:
+        """`blocked` for any number of contacts.
+
+        Parameters
+        ----------
+        contacts : pyarrow.Table
+            Of the schema CONTACTS, each key once.
+
+        Returns
+        -------
+        pyarrow.Table
+            Of the schema BLOCKED, in no particular order.
+        """
+        if snapshot is None:
+            with self.ledger.read() as reader:
+                return self.stopped(contacts, snapshot=reader)
+        contacts = contacts.select(CONTACTS.names)
+        doubtful = self._doubtful(contacts, snapshot)
+        own = pa.concat_tables(
+            doubtful.select(["key", name]).rename_columns(["key", "identifier_token"])
+            for name in ("customer_token", "address_token")
+        )
+        return self._judge(doubtful.select(["key", "purpose"]), own, snapshot)
 
     def opted_out(self, known: pa.Table) -> pa.Table:
         """Contacts that a destination may still hold as opted in, though their people have opted out.
@@ -119,63 +130,140 @@ class Cut:
         pyarrow.Table
             `address_token`, `reason`; ordered.
         """
-        with self._ledger.read() as snapshot:
-            tokens = self._ledger.suppressions.snapshot(connection=snapshot)["identifier_token"].to_pylist()
+        with self.ledger.read() as snapshot:
+            said = [self.ledger.suppressions.snapshot(connection=snapshot)["identifier_token"]]
             for purpose in pc.unique(known["purpose"]).to_pylist():
-                consent = self._ledger.consent.snapshot(purpose, connection=snapshot)
-                tokens += consent.filter(pc.equal(consent["state"], "withdrawn"))["subject_token"].to_pylist()
-        candidates = self._with_identifiers(known, tokens)
-        blocked = self.blocked(
-            Contact(row["address_token"], row["purpose"], (row["address_token"], row["customer_token"]))
-            for row in candidates.to_pylist()
-        )
-        found = sorted((key, block.reason) for key, block in blocked.items() if block.opted_out)
-        return pa.table(
-            {
-                "address_token": pa.array([key for key, _ in found], pa.string()),
-                "reason": pa.array([reason for _, reason in found], pa.string()),
-            }
-        )
+                consent = self.ledger.consent.snapshot(purpose, connection=snapshot)
+                said.append(consent.filter(pc.equal(consent["state"], "withdrawn"))["subject_token"])
+            tokens = pa.chunked_array([chunk for column in said for chunk in column.chunks], pa.string())
+            candidates = self._not_retracted(known, tokens)
+            found = self.stopped(candidates, snapshot=snapshot)
+        found = found.filter(found["opted_out"]).sort_by("key")
+        return pa.table({"address_token": found["key"], "reason": found["reason"]})
 
-    def _with_identifiers(self, known: pa.Table, tokens: list[str]) -> pa.Table:
-        """Contacts not yet retracted whose people have one of some identifiers: few, to be looked at one by one."""
-        self._engine.register("known", known)
-        self._engine.register("tokens", pa.table({"identifier_token": pa.array(tokens, pa.string())}))
-        try:
-            return self._engine.sql("""
-                with people as (select distinct customer_token from identity join tokens using (identifier_token)),
+    def person(self, customer: str, address: str) -> tuple[str, ...]:
+        """All identifiers of the person behind a contact; the contact's own come first."""
+        others = [token for own in (customer, address) for token in self._shared.get(own, ())]
+        return tuple(dict.fromkeys((customer, address, *others)))
+
+    def reached(self, contacts: str, tokens: pa.Array | pa.ChunkedArray) -> pa.Table:
+        """Rows of a table of contacts whose people have one of some identifiers.
+
+        Parameters
+        ----------
+        contacts : str
+            Name of a table of `engine` with the columns `customer_token` and `address_token`.
+        """
+        with self.tables(tokens=pa.table({"identifier_token": tokens})):
+            return self.engine.sql(f"""
+                with people as (
+                    select customer_token from identity join tokens using (identifier_token)
+                    union
+                    select identifier_token from tokens
+                ),
                 identifiers as (
                     select identifier_token from identity join people using (customer_token)
                     union
                     select customer_token from people
-                    union
-                    select identifier_token from tokens
                 )
-                select address_token, customer_token, purpose
-                from known
-                where state <> 'retracted'
-                    and (address_token in (from identifiers) or customer_token in (from identifiers))
-            """).to_arrow_table()
-        finally:
-            self._engine.unregister("known")
-            self._engine.unregister("tokens")
+                select * from {contacts}
+                where address_token in (from identifiers) or customer_token in (from identifiers)
+            """).to_arrow_table()  # noqa: S608  (a name of ours)
 
-    def _identifiers(self, contacts: list[Contact]) -> pa.Table:
-        """All identifiers of the people behind the contacts: `identifier_token`, and the contact's key.
+    @contextmanager
+    def tables(self, **tables: pa.Table) -> Iterator[None]:
+        """Arrow tables as tables of `engine`, while the block runs."""
+        for name, table in tables.items():
+            self.engine.register(name, table)
+        try:
+            yield
+        finally:
+            for name in tables:
+                self.engine.unregister(name)
+
+    def _doubtful(self, contacts: pa.Table, snapshot: Connection) -> pa.Table:
+        """Contacts that are not at once seen to be fine: the others are to be looked at one by one.
+
+        A contact is fine when its customer token and its address are of one person, this person granted the purpose
+        by some identifier, and by none of them withdrew it or is suppressed. That needs no order of statements and no
+        list of identifiers, and it holds for nearly everybody whom an export is about to write to.
+        """
+        if not self._one_person_each:
+            return contacts
+        suppressed = self.ledger.suppressions.snapshot(connection=snapshot)
+        fine = [CONTACTS.empty_table().select(["key"])]
+        for purpose in pc.unique(contacts["purpose"]).to_pylist():
+            consent = self.ledger.consent.snapshot(purpose, connection=snapshot)
+            these = contacts.filter(pc.equal(contacts["purpose"], purpose))
+            with self.tables(suppressed=suppressed, consent=consent, these=these):
+                fine.append(self.engine.sql(_FINE).to_arrow_table())
+        keys = pa.concat_tables(fine)["key"].combine_chunks()
+        return contacts.filter(pc.invert(pc.is_in(contacts["key"], value_set=keys))) if len(keys) else contacts
+
+    @cached_property
+    def _one_person_each(self) -> bool:
+        """Whether no identifier belongs to two people: always, unless the table was not made by the sync."""
+        query = "select count(*) = count(distinct identifier_token) from identity"
+        return bool(self.engine.execute(query).fetchall()[0][0])
+
+    @cached_property
+    def _shared(self) -> dict[str, list[str]]:
+        """By identifier the identifiers of its person, for people who have more than a customer id and an address."""
+        rows = self.engine.execute("""
+            with people as (
+                select customer_token, list(identifier_token) as identifiers from identity
+                group by customer_token having count(*) > 2
+            )
+            select unnest(list_append(identifiers, customer_token)), identifiers from people
+        """).fetchall()
+        return dict(rows)
+
+    def _not_retracted(self, known: pa.Table, tokens: pa.ChunkedArray) -> pa.Table:
+        """Contacts not yet retracted whose people have one of some identifiers: few, to be looked at one by one."""
+        known = known.filter(pc.not_equal(known["state"], "retracted"))
+        with self.tables(known=known.append_column("key", known["address_token"])):
+            return self.reached("known", tokens)
+
+    def _judge(self, wanted: pa.Table, own: pa.Table, snapshot: Connection) -> pa.Table:
+        """The blocked ones of contacts (`key`, `purpose`) with identifiers (`key`, `identifier_token`)."""
+        if not wanted.num_rows:
+            return BLOCKED.empty_table()
+        identifiers = self._identifiers(own)
+        states = []
+        for purpose in pc.unique(wanted["purpose"]).to_pylist():
+            consent = self.ledger.consent.snapshot(purpose, connection=snapshot)
+            folded = customer_consent(self._about(consent, identifiers), identifiers)
+            states.append(folded.append_column("purpose", pa.repeat(pa.scalar(purpose), len(folded))))
+        without_asking = [purpose for purpose, known in self._purposes.items() if known.lawful_basis != "consent"]
+        with self.tables(
+            wanted=wanted,
+            identifiers=identifiers,
+            suppressed=self.ledger.suppressions.snapshot(connection=snapshot),
+            states=pa.concat_tables(states),
+            unasked=pa.table({"purpose": pa.array(without_asking, pa.string())}),
+        ):
+            return self.engine.sql(_BLOCKED).to_arrow_table().cast(BLOCKED)
+
+    def _about(self, consent: pa.Table, identifiers: pa.Table) -> pa.Table:
+        """What was said under some identifiers: few, so that the rest of the work is small."""
+        with self.tables(consent=consent, identifiers=identifiers):
+            return (
+                self.engine.sql(
+                    "select * from consent where subject_token in (select identifier_token from identifiers)"
+                    " or subject_token in (select customer_token from identifiers)"
+                )
+                .to_arrow_table()
+                .cast(consent.schema)
+            )
+
+    def _identifiers(self, own: pa.Table) -> pa.Table:
+        """All identifiers of the people behind contacts: `identifier_token`, and as customer the contact's key.
 
         A contact may have been written under a customer token that has since been merged into another one, so its
         person is looked up by every identifier it has.
         """
-        pairs = [(contact.key, token) for contact in contacts for token in contact.identifiers]
-        own = pa.table(
-            {
-                "key": pa.array([key for key, _ in pairs], pa.string()),
-                "identifier_token": pa.array([token for _, token in pairs], pa.string()),
-            }
-        )
-        self._engine.register("own", own)
-        try:
-            return self._engine.sql("""
+        with self.tables(own=own):
+            return self.engine.sql("""
                 with people as (
                     select o.key, i.customer_token from own o join identity i using (identifier_token)
                     union
@@ -185,35 +273,57 @@ class Cut:
                 union
                 select identifier_token, key from own
             """).to_arrow_table()
-        finally:
-            self._engine.unregister("own")
-
-    def _suppressed(self, identifiers: pa.Table, suppressions: pa.Table) -> dict[str, str]:
-        self._engine.register("identifiers", identifiers)
-        self._engine.register("suppressions", suppressions)
-        try:
-            return dict(
-                self._engine.execute("""
-                    select customer_token, min(reason)
-                    from identifiers join suppressions using (identifier_token)
-                    group by customer_token
-                """).fetchall()
-            )
-        finally:
-            self._engine.unregister("identifiers")
-            self._engine.unregister("suppressions")
-
-    def _block(self, purpose: str, suppressed: str | None, state: str | None) -> Block | None:
-        if suppressed is not None:
-            return Block(f"suppressed: {suppressed}", opted_out=True)
-        if state == "withdrawn":
-            return Block("withdrawn", opted_out=True)
-        known = self._purposes.get(purpose)
-        if state is None and (known is None or known.lawful_basis == "consent"):
-            return Block("no_consent", opted_out=False)
-        return None
 
 
-def _states(snapshot: pa.Table, identifiers: pa.Table) -> dict[str, str]:
-    folded = customer_consent(snapshot, identifiers)
-    return dict(zip(folded["customer_token"].to_pylist(), folded["state"].to_pylist(), strict=True))
+_FINE = """
+    with people as (
+        select coalesce(i.customer_token, c.subject_token) as person, bool_or(c.state = 'withdrawn') as withdrawn
+        from consent c left join identity i on i.identifier_token = c.subject_token
+        group by person
+    ),
+    stopped as (
+        select coalesce(i.customer_token, s.identifier_token) as person
+        from suppressed s left join identity i using (identifier_token)
+    )
+    select t.key
+    from these t
+    join people p on p.person = t.customer_token and not p.withdrawn
+    left join identity c on c.identifier_token = t.customer_token
+    left join identity a on a.identifier_token = t.address_token
+    where coalesce(c.customer_token, t.customer_token) = t.customer_token
+        and a.customer_token = t.customer_token
+        and t.customer_token not in (select person from stopped)
+        and t.address_token not in (select person from stopped)
+"""
+
+_BLOCKED = """
+    with stopped as (
+        select i.customer_token as key, min(s.reason) as reason
+        from identifiers i join suppressed s using (identifier_token)
+        group by i.customer_token
+    )
+    select
+        w.key,
+        case
+            when s.reason is not null then 'suppressed: ' || s.reason
+            when c.state = 'withdrawn' then 'withdrawn'
+            else 'no_consent'
+        end as reason,
+        s.reason is not null or coalesce(c.state = 'withdrawn', false) as opted_out
+    from wanted w
+    left join stopped s using (key)
+    left join states c on c.customer_token = w.key and c.purpose = w.purpose
+    where s.reason is not null
+        or c.state = 'withdrawn'
+        or (c.state is null and w.purpose not in (select purpose from unasked))
+"""
+
+
+def _table(names: list[str], rows: list[tuple[str, str]]) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else ([] for _ in names)
+    return pa.table({name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)})
+
+
+def _by_key(found: pa.Table) -> dict[str, Block]:
+    rows = zip(*(found[name].to_pylist() for name in BLOCKED.names), strict=True)
+    return {key: Block(reason, opted_out) for key, reason, opted_out in rows}

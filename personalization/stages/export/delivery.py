@@ -31,6 +31,7 @@ from personalization.stages.export.adapters.base import (
     Prepared,
 )
 from personalization.stages.export.cut import Cut
+from personalization.stages.export.cut_watch import Watch
 from personalization.stages.export.frequency import Frequency
 
 CUT_SECONDS = 60.0  # a batch that has not left this long after its cut is cut again
@@ -59,7 +60,7 @@ class Delivery:
         ledger: Ledger,
         keys: Keyring,
         adapter: Adapter,
-        cut: Cut,
+        cut: Cut | Watch,
         assignment: Assignment,
         clock: Clock,
         frequency: Frequency | None = None,
@@ -202,13 +203,14 @@ class Delivery:
     def _seen_by_cut(self, prepared: Sequence[Prepared], rows: Sequence[OutboxRow]) -> list[cuts.Contact]:
         """Those whom the cut may stop: who is cleared or opted out there gets less, never more."""
         by_id = {row.id: row for row in rows}
+        written = [ready.contact for ready in prepared if ready.contact.operation in ("add", "change")]
+        erased = self._keys.suppression_tokens(
+            [normalise_email(contact.address) or contact.address for contact in written]
+        )
         seen = []
-        for ready in prepared:
-            row, contact = by_id[ready.contact.id], ready.contact
-            if contact.operation in ("add", "change"):
-                erased = self._keys.suppression_token(normalise_email(contact.address) or contact.address)
-                identifiers = (row.customer_token, row.address_token, erased)
-                seen.append(cuts.Contact(str(row.id), row.purpose, identifiers))
+        for contact, token in zip(written, erased, strict=True):
+            row = by_id[contact.id]
+            seen.append(cuts.Contact(str(row.id), row.purpose, (row.customer_token, row.address_token, token)))
         return seen
 
     def _batch(self, rows: list[Prepared], number: int, cut_at: float) -> Batch:

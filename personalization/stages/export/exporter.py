@@ -22,6 +22,7 @@ from personalization.ledger.outbox import OpenRun, Outcome, RunHead
 from personalization.stages.export.adapters.base import Adapter, Clock, DestinationError, Lost, Postponed
 from personalization.stages.export.adapters.registry import adapter_for, destination_of
 from personalization.stages.export.cut import Cut
+from personalization.stages.export.cut_watch import Watch
 from personalization.stages.export.delivery import Assignment, Delivery
 from personalization.stages.export.frequency import Frequency, frequency_for
 from personalization.stages.export.planner import Plan, plan_destination, read_identity
@@ -133,7 +134,7 @@ class _Export:
                 with _explained():
                     made = adapter.setup(Contacts(self._ledger).fields(self._name))
                 assignment = Assignment(self._name, self._as_of.key, plan.hash, run, lease)
-                delivery = self._delivery(adapter, assignment)
+                delivery = self._delivery(adapter, assignment, plan)
                 delivery.deliver()
                 self._retract_late(lease, run, delivery)
                 if delivery.reconcile():
@@ -196,8 +197,9 @@ class _Export:
             override=override,
         )
 
-    def _delivery(self, adapter: Adapter, assignment: Assignment) -> Delivery:
-        return Delivery(self._ledger, self._keys, adapter, self._cut, assignment, self._clock, self._frequency)
+    def _delivery(self, adapter: Adapter, assignment: Assignment, plan: Plan | None = None) -> Delivery:
+        cut = Watch(self._cut, plan.rows.filter(pc.is_valid(plan.rows["address_token"]))) if plan else self._cut
+        return Delivery(self._ledger, self._keys, adapter, cut, assignment, self._clock, self._frequency)
 
     def _adapter(self) -> Adapter:
         return adapter_for(self._runtime.program, self._name, self._runtime.workspace, self._clock)

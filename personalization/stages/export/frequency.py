@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -26,8 +26,14 @@ from personalization.program import Program
 from personalization.program.mailing import mails
 from personalization.program.models import Fatigue
 from personalization.stages.decisions.fatigue import EVENTS_SCHEMA, TIERS, named_events
-from personalization.stages.export.cut import Cut
 from personalization.warehouse import Session
+
+
+class People(Protocol):
+    """Knows which identifiers belong to one person."""
+
+    def person(self, customer: str, address: str) -> tuple[str, ...]: ...
+
 
 Choices = Callable[[Sequence[str]], Mapping[str, tuple[int, int]]]
 """Own choices of people by any of their tokens: at most so many mails in so many days."""
@@ -88,7 +94,7 @@ class Frequency:
     def day(self) -> date:
         return release_day(self.as_of, self.now(), self._strictest.horizon)
 
-    def reserve(self, connection: Connection, rows: Sequence[OutboxRow], cut: Cut) -> dict[int, str]:
+    def reserve(self, connection: Connection, rows: Sequence[OutboxRow], cut: People) -> dict[int, str]:
         """Reserve slots for the rows that put somebody into the audience of a mailing. See `Sends.reserve`."""
         asked = [
             (row.id, row.campaign or "", row.customer_token, row.address_token)
@@ -97,7 +103,7 @@ class Frequency:
         ]
         return self._ask(connection, asked, cut, write=True)
 
-    def foresee(self, contacts: Sequence[Mapping[str, Any]], cut: Cut) -> dict[str, str]:
+    def foresee(self, contacts: Sequence[Mapping[str, Any]], cut: People) -> dict[str, str]:
         """By address token why contacts of a plan would be refused if they were sent now."""
         asked = [
             (number, contact["campaign"], contact["customer_token"], contact["address_token"])
@@ -109,7 +115,7 @@ class Frequency:
         return {contacts[number]["address_token"]: reason for number, reason in refused.items()}
 
     def _ask(
-        self, connection: Connection, asked: Sequence[tuple[int, str, str, str]], cut: Cut, *, write: bool
+        self, connection: Connection, asked: Sequence[tuple[int, str, str, str]], cut: People, *, write: bool
     ) -> dict[int, str]:
         day = self.day
         people = {number: cut.person(customer, address) for number, _, customer, address in asked}

@@ -20,7 +20,7 @@ from personalization.ledger.export_books import ExportBooks
 from personalization.ledger.rejections import Rejections
 from personalization.ledger.schema import now as wall_time
 from personalization.stages.export.adapters.registry import check_fields, destination_of, mapping_version
-from personalization.stages.export.cut import Contact, Cut
+from personalization.stages.export.cut import Cut
 from personalization.stages.export.desired import DESIRED, create_desired
 from personalization.stages.export.frequency import Frequency, frequency_for
 from personalization.stages.export.guard import HISTORY_DAYS, mass_change
@@ -169,13 +169,12 @@ def _stopped(rows: pa.Table, cut: Cut, frequency: Frequency | None) -> pa.Table:
     written = pc.and_(
         pc.equal(rows["state"], "planned"), pc.is_in(rows["operation"], value_set=pa.array(["add", "change"]))
     )
-    chosen = rows.filter(written).select(["address_token", "customer_token", "purpose", "campaign"]).to_pylist()
-    blocked = cut.blocked(
-        Contact(row["address_token"], row["purpose"], (row["customer_token"], row["address_token"])) for row in chosen
-    )
-    reasons = {address: block.reason for address, block in blocked.items()}
+    sent = rows.filter(written).select(["address_token", "customer_token", "purpose", "campaign"])
+    found = cut.stopped(sent.append_column("key", sent["address_token"]))
+    reasons = dict(zip(found["key"].to_pylist(), found["reason"].to_pylist(), strict=True))
     if frequency is not None:
-        reasons |= frequency.foresee([row for row in chosen if row["address_token"] not in blocked], cut)
+        left = sent.filter(pc.invert(pc.is_in(sent["address_token"], value_set=pa.array(reasons, pa.string()))))
+        reasons |= frequency.foresee(left.to_pylist(), cut)
     if not reasons:
         return rows
     stopped = pc.and_(written, pc.is_in(rows["address_token"], value_set=pa.array(sorted(reasons))))
