@@ -104,7 +104,9 @@ def acknowledge(connection: Connection, ids: Sequence[int]) -> None:
         "acked_at": columns.changed_at,
     }
     upsert: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement = upsert(acknowledged).from_select(list(found), select(*found.values()).where(columns.id.in_(ids)))
+    statement = upsert(acknowledged).from_select(
+        list(found), select(*found.values()).where(one_of(connection, columns.id, ids))
+    )
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["destination", "address_token"],
@@ -118,7 +120,9 @@ def resolve(connection: Connection, run: int, ids: Sequence[int]) -> None:
     columns = outbox.c
     certain = [
         (row.destination, row.address_token)
-        for row in connection.execute(select(columns.destination, columns.address_token).where(columns.id.in_(ids)))
+        for row in connection.execute(
+            select(columns.destination, columns.address_token).where(one_of(connection, columns.id, ids))
+        )
     ]
     connection.execute(
         update(outbox)

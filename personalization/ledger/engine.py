@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     ColumnElement,
     Connection,
@@ -218,12 +219,15 @@ def _explain(where: str, reason: str) -> LedgerError:
     return LedgerError(f"the ledger {where} answered: {reason}")
 
 
-def one_of(connection: Connection, column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+def one_of(
+    connection: Connection, column: ColumnElement[Any], values: Sequence[str] | Sequence[int]
+) -> ColumnElement[bool]:
     """`column in (values)` for any number of values, bound as one parameter so that no limit on parameters applies."""
     if connection.dialect.name == "sqlite":
         listed = func.json_each(BindParameter(None, json.dumps(list(values)), Text)).table_valued("value")
         return column.in_(select(listed.c.value))
-    return column == any_(BindParameter(None, list(values), ARRAY(Text)))
+    kind = BigInteger if values and isinstance(values[0], int) else Text
+    return column == any_(BindParameter(None, list(values), ARRAY(kind)))
 
 
 def bulk_insert(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -20,10 +20,11 @@ from personalization.as_of import AsOf
 from personalization.errors import ExportError, LedgerError
 from personalization.ledger import sends
 from personalization.ledger.contacts import acknowledge, resolve
+from personalization.ledger.engine import bulk_insert, one_of
 from personalization.ledger.export_books import Books, read_books
 from personalization.ledger.export_schema import export_runs, outbox
 from personalization.ledger.leases import Lease
-from personalization.ledger.schema import now
+from personalization.ledger.schema import now, to_micros
 
 if TYPE_CHECKING:
     from personalization.ledger.ledger import Ledger
@@ -219,7 +220,7 @@ class Outbox:
         if operations:
             query = query.where(outbox.c.operation.in_(operations))
         with self._ledger.read() as connection:
-            return [OutboxRow(**row._mapping) for row in connection.execute(query)]
+            return [OutboxRow(*row) for row in connection.execute(query).all()]
 
     def next_batch_number(self, run: int) -> int:
         """One more than the highest batch of which something left."""
@@ -311,13 +312,17 @@ class Outbox:
         *,
         count_operations: bool = True,
     ) -> None:
-        moment = now()
+        same = (run, destination, 0, lease.epoch, to_micros(now()))
         operations: Counter[str] = Counter()
         iterator = iter(rows)
         while chunk := list(islice(iterator, CHUNK)):
             operations.update(row["operation"] for row in chunk)
-            same = {"run": run, "destination": destination, "attempt": 0, "epoch": lease.epoch, "changed_at": moment}
-            connection.execute(insert(outbox), [{**row, **same} for row in chunk])
+            bulk_insert(
+                connection,
+                outbox,
+                (*_PLANNED, "run", "destination", "attempt", "epoch", "changed_at"),
+                [(*(row[name] for name in _PLANNED), *same) for row in chunk],
+            )
         values = {"planned": export_runs.c.planned + operations.total()}
         if count_operations:
             for operation, column in _COUNTED.items():
@@ -325,6 +330,17 @@ class Outbox:
         connection.execute(update(export_runs).where(export_runs.c.run == run).values(values))
 
 
+_PLANNED = (
+    "operation",
+    "customer_token",
+    "address_token",
+    "campaign",
+    "purpose",
+    "payload",
+    "row_hash",
+    "state",
+    "reason",
+)
 _COUNTED = {"add": "adds", "change": "changes", "remove": "removes", "retract": "retractions"}
 _ROW = tuple(outbox.c[name] for name in OutboxRow.__slots__)
 
@@ -333,7 +349,7 @@ def _leave_audiences(connection: Connection, run: int, ids: Sequence[int], day: 
     """After an acked row its contact is in the audience of the row's campaign only, or in none."""
     columns = outbox.c
     query = select(columns.destination, columns.address_token, columns.operation, columns.campaign)
-    rows = connection.execute(query.where(columns.id.in_(ids))).all()
+    rows = connection.execute(query.where(one_of(connection, columns.id, ids))).all()
     if day is None:
         day = connection.execute(select(export_runs.c.as_of).where(export_runs.c.run == run)).scalar_one()
     left = {row.address_token: row.campaign if row.operation in ("add", "change") else None for row in rows}
@@ -345,7 +361,7 @@ def _move(connection: Connection, lease: Lease, ids: Sequence[int], allowed: Seq
     for chunk in _chunks(ids):
         moved = connection.execute(
             update(outbox)
-            .where(outbox.c.id.in_(chunk), outbox.c.state.in_(allowed))
+            .where(one_of(connection, outbox.c.id, chunk), outbox.c.state.in_(allowed))
             .values(epoch=lease.epoch, changed_at=now(), **values)
         ).rowcount
         if moved != len(chunk):

@@ -200,7 +200,7 @@ class Sends:
         for start in range(0, len(tokens), CHUNK):
             chunk = tokens[start : start + CHUNK]
             for column in (columns.customer_token, columns.address_token):
-                for row in connection.execute(query.where(one_of(connection, column, chunk))):
+                for row in connection.execute(query.where(one_of(connection, column, chunk))).all():
                     slot = _Slot(
                         row.id,
                         row.campaign,
@@ -233,7 +233,9 @@ def _hand_over(connection: Connection, moved: Sequence[tuple[int, int]]) -> None
         return
     holders = dict(moved)
     for chunk in _chunks(sorted(holders)):
-        reserved = select(sends.c.id, sends.c.outbox_id).where(sends.c.id.in_(chunk), sends.c.state == "reserved")
+        reserved = select(sends.c.id, sends.c.outbox_id).where(
+            one_of(connection, sends.c.id, chunk), sends.c.state == "reserved"
+        )
         for row in connection.execute(reserved).all():
             holder = holders[row.id]
             if row.outbox_id != holder:
@@ -245,7 +247,7 @@ def free(connection: Connection, outbox_ids: Sequence[int]) -> int:
     freed = 0
     for chunk in _chunks(outbox_ids):
         freed += connection.execute(
-            delete(sends).where(sends.c.outbox_id.in_(chunk), sends.c.state == "reserved")
+            delete(sends).where(one_of(connection, sends.c.outbox_id, chunk), sends.c.state == "reserved")
         ).rowcount
     return freed
 
@@ -254,7 +256,9 @@ def keep(connection: Connection, outbox_ids: Sequence[int]) -> None:
     """These rows arrived, or may have: their slots are taken for good."""
     for chunk in _chunks(outbox_ids):
         connection.execute(
-            update(sends).where(sends.c.outbox_id.in_(chunk), sends.c.state == "reserved").values(state="kept")
+            update(sends)
+            .where(one_of(connection, sends.c.outbox_id, chunk), sends.c.state == "reserved")
+            .values(state="kept")
         )
 
 
