@@ -24,6 +24,7 @@ from personalization.ledger.suppressions import Suppressions
 from personalization.ledger.vault import Vault
 
 if TYPE_CHECKING:
+    from personalization.ledger.identity_corrections import IdentityCorrections
     from personalization.ledger.inbox import Inbox
     from personalization.ledger.leases import Leases
     from personalization.ledger.outbox import Outbox
@@ -113,6 +114,12 @@ class Ledger:
         from personalization.ledger.inbox import Inbox
 
         return Inbox(self)
+
+    @cached_property
+    def identity_corrections(self) -> IdentityCorrections:
+        from personalization.ledger.identity_corrections import IdentityCorrections
+
+        return IdentityCorrections(self)
 
     @cached_property
     def sends(self) -> Sends:

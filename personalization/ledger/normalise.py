@@ -76,3 +76,14 @@ def _normalise_domain(domain: str) -> str | None:
 def _has_unprintable(local: str) -> bool:
     """Spaces of other scripts, control and format characters, lone surrogates: never part of a mailbox name."""
     return not local.isascii() and not local.isprintable()
+
+
+def mailbox_of(address: str) -> str | None:
+    """The normalised address without its `+tag`; None for an address that has none, or is not valid.
+
+    Tokens never use it: two tags may be two people. It is asked for opt-outs only, which then count for all tags.
+    """
+    normalised = normalise_email(address)
+    local, at, domain = (normalised or "").rpartition("@")
+    mailbox, plus, _ = local.partition("+")
+    return f"{mailbox}{at}{domain}" if plus and mailbox else None

@@ -48,13 +48,13 @@ FILES = {
     "destinations": (
         "destinations:\n"
         "  mailchimp:\n    platform: mailchimp\n    base_url: ${env:MAILCHIMP_BASE_URL}\n"
-        "    api_key: ${env:MAILCHIMP_API_KEY}\n    list_id: demo000001\n"
+        "    api_key: ${env:MAILCHIMP_API_KEY}\n    list_id: demo000001\n    mails: false\n"
         "    fields: &fields\n"
         "      - {name: CAMPAIGN, column: campaign, max_length: 60}\n"
         "      - {name: PB_HERO, column: hero, max_length: 20}\n"
         "      - {name: OFFER, column: offer, max_length: 20}\n"
         '      - {name: SCORE, column: purchase_score, type: number, "null": clear}\n'
-        "  file:\n    platform: csv\n    fields: *fields\n"
+        "  file:\n    platform: csv\n    mails: false\n    fields: *fields\n"
     ),
 }
 DECISION_COLUMNS = (

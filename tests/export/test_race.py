@@ -28,6 +28,7 @@ class Race:
 
 def race(root: Path, people: int, rows: int, seconds: float, *options: str) -> Race:
     shop = Shop.make(root, people)
+    shop.edit("destinations", "mails: false", "mails: true")
     shop.edit("campaigns", "destinations: [mailchimp, file]", "destinations: [file]")
     shop.runtime.ledger.close()
     command = [sys.executable, "-m", "tests.export.race", str(root), str(rows), str(seconds), *options]

@@ -36,11 +36,14 @@ class Contact:
         For which it would be written to.
     identifiers : tuple of str
         Tokens that are known to belong to it: of its customer, of its address, of the address as an erased one.
+    covered_by : tuple of str
+        Tokens that are not its own, but whose opt-outs count for it: of the mailbox behind a `+tag` address.
     """
 
     key: str
     purpose: str
     identifiers: tuple[str, ...]
+    covered_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +63,20 @@ class Cut:
     purposes : mapping
         Of the program; purposes that rest on consent need a grant, others only no withdrawal.
     identity : pyarrow.Table
-        `identifier_token`, `customer_token` of landed.identity.
+        `identifier_token`, `customer_token` of landed.identity; where there is a column `covers` that is true, the
+        identifier is not the person's own, but its opt-outs count for the person (landed.identity_covers).
     """
 
     def __init__(self, ledger: Ledger, purposes: Mapping[str, Purpose], identity: pa.Table) -> None:
         self.ledger, self._purposes = ledger, purposes
         self.engine = duckdb.connect()
+        if "covers" not in identity.column_names:
+            identity = identity.append_column("covers", pa.repeat(pa.scalar(False), len(identity)))
         with self.tables(source=identity):
-            self.engine.execute("create table identity as select identifier_token, customer_token from source")
+            for name, which in (("identity", "not covers"), ("covers", "covers")):
+                self.engine.execute(
+                    f"create table {name} as select identifier_token, customer_token from source where {which}"  # noqa: S608
+                )
 
     def blocked(self, contacts: Iterable[Contact], *, snapshot: Connection | None = None) -> dict[str, Block]:
         """The blocked ones among some contacts, by `key`.
@@ -87,11 +96,13 @@ class Cut:
             return {}
         pairs = [(contact.key, token) for contact in contacts for token in contact.identifiers]
         own = _table(["key", "identifier_token"], pairs)
+        pairs = [(contact.key, token) for contact in contacts for token in contact.covered_by]
+        covering = _table(["key", "identifier_token"], pairs)
         wanted = _table(["key", "purpose"], [(contact.key, contact.purpose) for contact in contacts])
         if snapshot is not None:
-            return _by_key(self._judge(wanted, own, snapshot))
+            return _by_key(self._judge(wanted, own, snapshot, covering))
         with self.ledger.read() as reader:
-            return _by_key(self._judge(wanted, own, reader))
+            return _by_key(self._judge(wanted, own, reader, covering))
 
     def stopped(self, contacts: pa.Table, *, snapshot: Connection | None = None) -> pa.Table:
         """`blocked` for any number of contacts.
@@ -159,6 +170,8 @@ class Cut:
                 with people as (
                     select customer_token from identity join tokens using (identifier_token)
                     union
+                    select customer_token from covers join tokens using (identifier_token)
+                    union
                     select identifier_token from tokens
                 ),
                 identifiers as (
@@ -224,20 +237,24 @@ class Cut:
         with self.tables(known=known.append_column("key", known["address_token"])):
             return self.reached("known", tokens)
 
-    def _judge(self, wanted: pa.Table, own: pa.Table, snapshot: Connection) -> pa.Table:
+    def _judge(
+        self, wanted: pa.Table, own: pa.Table, snapshot: Connection, covering: pa.Table | None = None
+    ) -> pa.Table:
         """The blocked ones of contacts (`key`, `purpose`) with identifiers (`key`, `identifier_token`)."""
         if not wanted.num_rows:
             return BLOCKED.empty_table()
         identifiers = self._identifiers(own)
+        covering = self._covering(own, covering)
         states = []
         for purpose in pc.unique(wanted["purpose"]).to_pylist():
             consent = self.ledger.consent.snapshot(purpose, connection=snapshot)
-            folded = customer_consent(self._about(consent, identifiers), identifiers)
+            said = pa.concat_tables([self._about(consent, identifiers), self._withdrawn(consent, covering)])
+            folded = customer_consent(said, identifiers)
             states.append(folded.append_column("purpose", pa.repeat(pa.scalar(purpose), len(folded))))
         without_asking = [purpose for purpose, known in self._purposes.items() if known.lawful_basis != "consent"]
         with self.tables(
             wanted=wanted,
-            identifiers=identifiers,
+            identifiers=pa.concat_tables([identifiers, covering]),
             suppressed=self.ledger.suppressions.snapshot(connection=snapshot),
             states=pa.concat_tables(states),
             unasked=pa.table({"purpose": pa.array(without_asking, pa.string())}),
@@ -255,6 +272,34 @@ class Cut:
                 .to_arrow_table()
                 .cast(consent.schema)
             )
+
+    def _withdrawn(self, consent: pa.Table, covering: pa.Table) -> pa.Table:
+        """Withdrawals by identifiers that cover contacts, as if the contacts had said them."""
+        with self.tables(consent=consent, covering=covering):
+            return (
+                self.engine.sql("""
+                select k.customer_token as subject_token, c.* exclude (subject_token)
+                from consent c join covering k on k.identifier_token = c.subject_token
+                where c.state = 'withdrawn'
+            """)
+                .to_arrow_table()
+                .cast(consent.schema)
+            )
+
+    def _covering(self, own: pa.Table, more: pa.Table | None) -> pa.Table:
+        """Identifiers whose opt-outs cover the people behind contacts: as `_identifiers`, but not the people's own."""
+        more = own.slice(0, 0) if more is None else more
+        with self.tables(own=own, more=more):
+            return self.engine.sql("""
+                with people as (
+                    select o.key, i.customer_token from own o join identity i using (identifier_token)
+                    union
+                    select key, identifier_token from own
+                )
+                select c.identifier_token, p.key as customer_token from people p join covers c using (customer_token)
+                union
+                select identifier_token, key from more
+            """).to_arrow_table()
 
     def _identifiers(self, own: pa.Table) -> pa.Table:
         """All identifiers of the people behind contacts: `identifier_token`, and as customer the contact's key.
@@ -292,6 +337,7 @@ _FINE = """
     left join identity a on a.identifier_token = t.address_token
     where coalesce(c.customer_token, t.customer_token) = t.customer_token
         and a.customer_token = t.customer_token
+        and t.customer_token not in (select customer_token from covers)
         and t.customer_token not in (select person from stopped)
         and t.address_token not in (select person from stopped)
 """

@@ -54,7 +54,11 @@ class Watch:
             for contact in contacts:
                 customer, address, *more = contact.identifiers
                 key = self._keys.get((customer, address, contact.purpose))
-                if key is None or any(token in self._erased or not token.startswith(_ERASED) for token in more):
+                if (
+                    key is None
+                    or contact.covered_by
+                    or any(token in self._erased or not token.startswith(_ERASED) for token in more)
+                ):
                     strangers.append(contact)
                 elif key in self._blocks:
                     found[contact.key] = self._blocks[key]

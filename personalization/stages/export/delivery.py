@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from personalization.crash_points import crash_point
 from personalization.ledger import Keyring, Ledger, normalise_email
 from personalization.ledger.leases import Lease
+from personalization.ledger.normalise import mailbox_of
 from personalization.ledger.outbox import OutboxRow, Outcome
 from personalization.ledger.schema import now
 from personalization.stages.export import cut as cuts
@@ -207,11 +208,20 @@ class Delivery:
         erased = self._keys.suppression_tokens(
             [normalise_email(contact.address) or contact.address for contact in written]
         )
+        mailboxes = self._mailboxes([contact.address for contact in written])
         seen = []
         for contact, token in zip(written, erased, strict=True):
             row = by_id[contact.id]
-            seen.append(cuts.Contact(str(row.id), row.purpose, (row.customer_token, row.address_token, token)))
+            own = (row.customer_token, row.address_token, token)
+            seen.append(cuts.Contact(str(row.id), row.purpose, own, mailboxes.get(contact.address, ())))
         return seen
+
+    def _mailboxes(self, addresses: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """For addresses with a `+tag` the tokens of the address without it: the same mailbox, opted out or not."""
+        behind = {address: mailbox for address in addresses if (mailbox := mailbox_of(address))}
+        mailboxes = list(behind.values())
+        tokens = zip(self._keys.tokens("email", mailboxes), self._keys.suppression_tokens(mailboxes), strict=True)
+        return dict(zip(behind, tokens, strict=True))
 
     def _batch(self, rows: list[Prepared], number: int, cut_at: float) -> Batch:
         to = self._to

@@ -35,7 +35,7 @@ class People(Protocol):
     def person(self, customer: str, address: str) -> tuple[str, ...]: ...
 
 
-Choices = Callable[[Sequence[str]], Mapping[str, tuple[int, int]]]
+Choices = Callable[[Sequence[str], Connection], Mapping[str, tuple[int, int]]]
 """Own choices of people by any of their tokens: at most so many mails in so many days."""
 
 
@@ -119,7 +119,9 @@ class Frequency:
     ) -> dict[int, str]:
         day = self.day
         people = {number: cut.person(customer, address) for number, _, customer, address in asked}
-        chosen = self.choices([token for person in people.values() for token in person]) if self.choices else {}
+        chosen = (
+            self.choices([token for person in people.values() for token in person], connection) if self.choices else {}
+        )
         wanted = []
         for number, campaign, customer, address in asked:
             own = [chosen[token] for token in people[number] if token in chosen]
@@ -178,25 +180,26 @@ def frequency_for(
     tiers: dict[str, str | None] = {}
     if fatigue.caps and session.has_table(TIERS):
         tiers = dict(session.rows(f"select customer_token, tier from {TIERS} where as_of = ?", [as_of.day]))  # noqa: S608
-    own = [choice.days for choice in program.frequency.values() if choice.days]
-    horizon = max([*own, *(limit.horizon for limit in limits(fatigue).values())])
+    longest = [choice.days or 0 for choice in program.frequency.values()]
+    horizon = max([*longest, *(limit.horizon for limit in limits(fatigue).values())])
     reported = EVENTS_SCHEMA.empty_table()
     if session.has_table("marts.email_events"):
         reported = named_events(session, program, since=as_of.shift(-horizon).day)
-    choices = own_caps(ledger, program)
-    return Frequency(ledger, destination, as_of, versions, fatigue, tiers, reported, now, choices)
+    return Frequency(ledger, destination, as_of, versions, fatigue, tiers, reported, now, _choices(ledger, program))
 
 
-def own_caps(ledger: Ledger, program: Program) -> Choices:
-    """What people chose on the preference page, as the caps that `program/consent.yaml` gives to the choices."""
+def _choices(ledger: Ledger, program: Program) -> Choices | None:
+    """What people chose on the preference page; None when the program offers no choice that limits anything."""
     caps = {
-        name: (choice.sends, choice.days) for name, choice in program.frequency.items() if choice.sends and choice.days
+        name: (choice.sends, choice.days)
+        for name, choice in program.frequency.items()
+        if choice.sends is not None and choice.days is not None
     }
+    if not caps:
+        return None
 
-    def chosen(tokens: Sequence[str]) -> Mapping[str, tuple[int, int]]:
-        if not caps:
-            return {}
-        found = ledger.preferences.frequency(tokens)
-        return {token: caps[name] for token, name in found.items() if name in caps}
+    def chosen(tokens: Sequence[str], connection: Connection) -> Mapping[str, tuple[int, int]]:
+        names = ledger.preferences.frequency(tokens, connection=connection)
+        return {token: caps[name] for token, name in names.items() if name in caps}
 
     return chosen

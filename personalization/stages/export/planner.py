@@ -30,7 +30,7 @@ from personalization.warehouse import Session
 if TYPE_CHECKING:
     from personalization.runtime import Runtime
 
-IDENTITY = "landed.identity"
+IDENTITY, COVERS = "landed.identity", "landed.identity_covers"
 SAMPLES = 5
 _OPERATIONS = ("retract", "remove", "change", "add")
 _STOPPED = ("suppressed", "invalid", "held")
@@ -160,8 +160,11 @@ def plan_destination(runtime: Runtime, name: str, as_of: AsOf, *, now: Callable[
 
 
 def read_identity(session: Session) -> pa.Table:
-    """`identifier_token`, `customer_token` of landed.identity."""
-    return session.arrow(f"select identifier_token, customer_token from {IDENTITY}")  # noqa: S608
+    """`identifier_token`, `customer_token`, `covers`: what a `Cut` needs to know about identities."""
+    query = f"select identifier_token, customer_token, false as covers from {IDENTITY}"  # noqa: S608
+    if session.has_table(COVERS):
+        query += f" union all select identifier_token, customer_token, true from {COVERS}"  # noqa: S608
+    return session.arrow(query)
 
 
 def _stopped(rows: pa.Table, cut: Cut, frequency: Frequency | None) -> pa.Table:

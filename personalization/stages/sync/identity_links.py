@@ -17,6 +17,7 @@ from personalization.stages.sync.landing import landed_files, load_of
 from personalization.stages.sync.tables import mapped_tables
 from personalization.workspace import Workspace
 
+_NOTED = "identity_links_noted"
 _KINDS = {"email_token": "email", "phone_token": "phone"}
 
 
@@ -26,7 +27,7 @@ def links_folder(history: Path) -> Path:
 
 
 def record_links(program: Program, workspace: Workspace) -> int:
-    """Note the links of all loads that are still in the landing zone.
+    """Note the links of the loads since the last time; of all that are in the landing zone when there was none.
 
     Returns
     -------
@@ -39,6 +40,9 @@ def record_links(program: Program, workspace: Workspace) -> int:
         if table.entity.name == "customers"
         for path in landed_files(workspace.landing, table.landing_name)
     ]
+    noted = workspace.history / _NOTED
+    done = noted.read_text(encoding="utf-8").strip() if noted.exists() else ""
+    files = [path for path in files if load_of(path) > done]
     if not files:
         return 0
     folder = links_folder(workspace.history)
@@ -57,6 +61,10 @@ def record_links(program: Program, workspace: Workspace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         # the name says up to which load it knows: written again after a crash it replaces itself
         _write(new, folder / f"{max(load_of(path) for path in files)}.parquet")
+    workspace.history.mkdir(parents=True, exist_ok=True)
+    temporary = noted.with_suffix(".tmp")
+    temporary.write_text(max(load_of(path) for path in files), encoding="utf-8")
+    temporary.replace(noted)
     return new.num_rows
 
 
