@@ -78,6 +78,11 @@ class Workspace:
         return self.state / "privacy"
 
     @property
+    def ledger_mark(self) -> Path:
+        """How far the ledger was at its last export: an older copy of it is recognised by this."""
+        return self.state / "ledger_mark.json"
+
+    @property
     def models(self) -> Path:
         return self.state / "models"
 

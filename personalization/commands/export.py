@@ -56,6 +56,31 @@ def plan(destinations: Destinations = None, as_of: AsOfOption = None, as_json: J
 
 
 @app.command()
+def reconcile(
+    by: Annotated[str, typer.Option("--by", help="Who decides it; kept in the ledger.")],
+    why: Annotated[str, typer.Option("--why", help="Why; kept in the ledger.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """After the ledger was restored from a backup: take over from the destinations what it has forgotten.
+
+    Opt-outs there become suppressions here; whoever is in an audience counts as mailed. Then exports work again.
+    """
+    from dataclasses import asdict
+
+    from personalization.stages.export.reconcile import reconcile as take_over
+
+    found = take_over(current_runtime(), actor=by, reason=why)
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    for each in found:
+        out.print(
+            f"{each.destination}: {each.opted_out:,} opt-outs, {each.unknown:,} unknown contacts and "
+            f"{each.mailed:,} releases taken over"
+        )
+
+
+@app.command()
 def run(
     destination: Destination,
     plan_hash: Annotated[

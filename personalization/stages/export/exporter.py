@@ -17,6 +17,7 @@ from personalization.crash_points import crash_point
 from personalization.errors import ExportError
 from personalization.ledger.contacts import Contacts
 from personalization.ledger.export_books import Books
+from personalization.ledger.generation import Generations
 from personalization.ledger.leases import Lease, LeaseLost
 from personalization.ledger.outbox import OpenRun, Outcome, RunHead
 from personalization.stages.export.adapters.base import Adapter, Clock, DestinationError, Lost, Postponed
@@ -96,10 +97,13 @@ class _Export:
         self._runtime, self._name, self._as_of, self._clock = runtime, name, as_of, clock
         self._ledger, self._outbox = runtime.ledger, runtime.ledger.outbox
         destination_of(runtime.program, name)
+        self._marks = Generations(runtime.ledger, runtime.workspace.ledger_mark)
         self._keys = runtime.keys  # without keys nothing leaves: find out before anything else
 
     def run(self, override_guard: str | None, plan_hash: str | None) -> Exported:
+        self._marks.check()
         with self._ledger.leases.held(f"export:{self._name}") as lease:
+            self._marks.note()
             crash_point("export.after_lease")
             open_run = self._take_over(lease)
             plan = plan_destination(self._runtime, self._name, self._as_of, now=self._clock.now)
@@ -147,6 +151,7 @@ class _Export:
             raise type(error)(f"{error.message} ({books.equation})", at=error.at, hint=error.hint) from None
         crash_point("export.before_close")
         books = self._outbox.close(lease, run)
+        self._marks.note()
         crash_point("export.after_close")
         return Exported(books, plan, made)
 
