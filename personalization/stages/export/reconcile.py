@@ -111,7 +111,7 @@ def _acknowledge(
     query = select(columns.address_token).where(
         columns.destination == name, one_of(connection, columns.address_token, sorted(ours))
     )
-    known = {str(token) for token in connection.execute(query).scalars()}
+    known: set[str] = set(connection.execute(query).scalars())
     moment = to_micros(now())
     rows: list[tuple[Any, ...]] = []
     for token in sorted(ours.keys() - known):
