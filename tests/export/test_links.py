@@ -84,8 +84,7 @@ def test_a_persons_own_frequency_holds_at_the_cut(shop: Shop) -> None:
         "frequency:\n  all: {title: Every mail}\n  monthly: {title: At most one a month, sends: 1, days: 30}\n"
     )
     shop.edit("program", "start:", "fatigue: {min_gap_days: 0}\nstart:")
-    shop.edit("destinations", "  file:\n    platform: csv\n", "  file:\n    platform: csv\n    mails: true\n")
-    shop.edit("destinations", "    platform: mailchimp\n", "    platform: mailchimp\n    mails: false\n")
+    shop.edit("destinations", "platform: csv\n    mails: false\n", "platform: csv\n    mails: true\n")
     ledger = shop.runtime.ledger
     ledger.preferences.append(
         PreferenceEvent(

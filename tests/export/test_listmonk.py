@@ -484,7 +484,7 @@ def test_html_instead_of_an_api(shop: Shop, sandbox: Sandbox) -> None:
 
 def test_mistakes_in_the_file_are_named_with_their_place(shop: Shop) -> None:
     shop.edit("destinations", "name: CAMPAIGN", "name: campaign-name")
-    with pytest.raises(ProgramError, match=r"destinations.yaml:8:\d+: .*listmonk.*listmonk's templates|2 problems"):
+    with pytest.raises(ProgramError, match=r"destinations.yaml:9:\d+: .*listmonk.*listmonk's templates|2 problems"):
         shop.plan("listmonk")
     shop.edit("destinations", "    list: demo000001\n", "")
     with pytest.raises(ProgramError, match="list"):

@@ -265,7 +265,7 @@ def test_a_field_of_another_type(shop: Shop, sandbox: Sandbox) -> None:
 def test_a_field_name_that_does_not_fit(shop: Shop) -> None:
     shop.edit("destinations", "name: CAMPAIGN", "name: campaign-name")
     with pytest.raises(
-        ProgramError, match=r"destinations.yaml:8:\d+: destinations.mailchimp: 'campaign-name' can't be"
+        ProgramError, match=r"destinations.yaml:9:\d+: destinations.mailchimp: 'campaign-name' can't be"
     ):
         shop.plan()
 

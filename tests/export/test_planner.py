@@ -166,7 +166,7 @@ def test_a_column_of_the_profile_can_be_sent_too(shop: Shop) -> None:
 
 def test_a_column_that_does_not_exist_is_named_with_the_nearest(shop: Shop) -> None:
     shop.edit("destinations", "column: offer", "column: ofer")
-    message = r"destinations.yaml:10:\d+: .*field OFFER reads the column 'ofer'.*did you mean 'offer'\?"
+    message = r"destinations.yaml:11:\d+: .*field OFFER reads the column 'ofer'.*did you mean 'offer'\?"
     with pytest.raises(ProgramError, match=message):
         shop.plan(CHANGED)
 
