@@ -565,8 +565,37 @@ class ActiveCampaignDestination(DestinationModel):
     requests_per_second: int = Field(default=5, gt=0, description="ActiveCampaign's limit for a whole account is 5")
 
 
+class SalesforceDestination(DestinationModel):
+    """Marketing Cloud Engagement: one data extension, whose rows are contacts by their address."""
+
+    same_contacts: ClassVar[frozenset[str]] = frozenset(
+        {"base_url", "subdomain", "client_id", "client_secret", "category_id", "settle_seconds", "guard"}
+    )
+
+    platform: Literal["salesforce"]
+    base_url: str | None = Field(default=None, description="instead of the subdomain's addresses, for a sandbox")
+    subdomain: str = Field(pattern=r"^[A-Za-z0-9-]+$", description="of the tenant: in its API's addresses")
+    client_id: str = Field(description="of the installed package; write it as ${env:NAME}")
+    client_secret: str = Field(description="write it as ${env:NAME}")
+    account_id: str | None = Field(default=None, description="MID of the business unit; default: the package's own")
+    data_extension: str = Field(min_length=1, max_length=36, description="external key of the data extension")
+    category_id: int | None = Field(
+        default=None, description="folder in which a missing data extension is made; none given: it is not made"
+    )
+    address_column: str = "EmailAddress"
+    opt_out_column: str = "OptedOut"
+    settle_seconds: float = Field(
+        default=300.0, ge=0, description="after a lost answer: how long a request for later may still be under way"
+    )
+
+
 Destination = (
-    CsvDestination | MailchimpDestination | HubspotDestination | ListmonkDestination | ActiveCampaignDestination
+    CsvDestination
+    | MailchimpDestination
+    | HubspotDestination
+    | ListmonkDestination
+    | ActiveCampaignDestination
+    | SalesforceDestination
 )
 
 

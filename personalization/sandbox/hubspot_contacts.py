@@ -34,6 +34,7 @@ class Contacts:
     def __init__(self, store: Store, properties: Properties, opt_outs: Callable[[str], dict[str, str]]) -> None:
         self._store, self._properties, self._opt_outs = store, properties, opt_outs
         self._index: dict[str, dict[str, str]] = {}
+        self._last = "100"
 
     @property
     def all(self) -> dict[str, dict[str, Any]]:
@@ -41,6 +42,7 @@ class Contacts:
 
     def forget(self) -> None:
         self._index.clear()
+        self._last = "100"
 
     def handle(self, method: str, parts: list[str], query: Mapping[str, str], body: Any) -> Answer:
         if not parts:
@@ -154,7 +156,8 @@ class Contacts:
         if not any(kept.get(name) for name in ("email", "firstname", "lastname")):
             raise invalid_values([("email", "REQUIRED_PROPERTY", "email, firstname or lastname must be set")])
         self._check_unique(kept, None)
-        number = str(max(map(int, self.all), default=100) + 1)
+        self._last = str(max(int(self._last), *(map(int, list(self.all)[-1:])), 100) + 1)
+        number = self._last
         now = moment()
         contact = {"id": number, "properties": {}, "createdAt": now, "updatedAt": now, "archived": False}
         return self._put(contact, kept)
@@ -177,7 +180,7 @@ class Contacts:
 
     def _check_unique(self, kept: Mapping[str, str], own: str | None) -> None:
         email = kept.get("email")
-        other = email and (self._indexed("email").get(email) or self._additional().get(email))
+        other = self._indexed("email").get(email) if email else None
         if other and other != own:
             raise Refused(409, "CONFLICT", f"Contact already exists. Existing ID: {other}")
         if email and email in self._store.all("deleted_for_good"):
@@ -186,11 +189,6 @@ class Contacts:
             other = self._indexed(key).get(kept[key].lower()) if kept[key] else None
             if other and other != own:
                 raise invalid_values([(key, "CONFLICTING_UNIQUE_VALUE", f"{other} already has that value.")])
-
-    def _additional(self) -> dict[str, str]:
-        """Additional addresses: theirs alone too, though nobody can be found by them in a batch."""
-        named = {i: one["properties"].get("hs_additional_emails", "") for i, one in self.all.items()}
-        return {address: i for i, addresses in named.items() for address in addresses.split(";") if address}
 
     def _remove(self, contact: Mapping[str, Any]) -> None:
         self._store.delete("contacts", contact["id"])

@@ -23,6 +23,7 @@ _START_SECONDS = 20.0
 PLATFORMS = {
     "mailchimp": ("MailchimpSandbox", "/3.0"),
     "hubspot": ("HubspotSandbox", ""),
+    "salesforce": ("SalesforceSandbox", ""),
     "listmonk": ("ListmonkSandbox", "/api"),
     "activecampaign": ("ActiveCampaignSandbox", "/api/3"),
 }

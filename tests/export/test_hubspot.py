@@ -291,6 +291,22 @@ def test_contacts_that_were_there_before_are_taken_over(shop: Shop, sandbox: San
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("owner", ["", "another customer"])
+def test_an_additional_address_of_a_contact(tmp_path: Path, sandbox: Sandbox, owner: str) -> None:
+    """Batches don't find contacts by their additional addresses; creating one tells which contact has it."""
+    shop = opened(tmp_path, 1)
+    setup_destination(shop.runtime, "hubspot")
+    body = {"properties": {"email": "primary@example.com", "personalization_id": owner}}
+    number = call(sandbox, "POST", CONTACTS, json=body).json()["id"]
+    taken = {"category": "CONFLICT", "message": f"Contact already exists. Existing ID: {number}"}
+    sandbox.fault("status", path=f"{CONTACTS}/batch/upsert", status=409, body=taken)
+    books = export(shop).books
+    assert (books.acked, books.rejected) == ((0, 1) if owner else (1, 0))
+    assert list(contacts(sandbox)) == ["primary@example.com"]
+    assert contacts(sandbox)["primary@example.com"]["campaign"] == ("" if owner else "december")
+
+
+@pytest.mark.slow
 def test_a_contact_deleted_there_comes_back_with_its_next_change(shop: Shop, sandbox: Sandbox) -> None:
     export(shop)
     call(sandbox, "DELETE", f"{CONTACTS}/{contacts(sandbox)[address(3)]['id']}").raise_for_status()

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from xml.etree import ElementTree
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -47,6 +48,11 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+
+    def also(self, secret: str) -> None:
+        """A further secret, such as a token that was given a moment ago."""
+        if secret not in self._secrets:
+            self._secrets.append(secret)
 
     def __call__(self, text: str) -> str:
         for secret in self._secrets:
@@ -162,6 +168,7 @@ class Http:
         *,
         body: Any = None,
         form: Mapping[str, Any] | None = None,
+        soap: tuple[str, str] | None = None,
         query: Mapping[str, str | int] | None = None,
         repeatable: bool = True,
         deadline: float | None = None,
@@ -174,6 +181,8 @@ class Http:
             Sent as JSON.
         form : mapping, optional
             Sent as multipart/form-data instead: by name (file name or None, content, content type).
+        soap : tuple of str, optional
+            Sent as SOAP 1.1 instead: the action, and the envelope. The answer's body is the answer's envelope.
         repeatable : bool
             Applying it twice is as good as once. Otherwise it is repeated only when it certainly was not applied.
         deadline : float, optional
@@ -193,7 +202,7 @@ class Http:
             if deadline is not None and self.clock.monotonic() >= deadline:
                 break
             try:
-                return self._once(method, path, body, form, query, what)
+                return self._once(method, path, body, form, soap, query, what)
             except Postponed as postponed:
                 # what may have been applied stays so when a later attempt is refused
                 failure = failure if isinstance(failure, Lost) else postponed
@@ -203,7 +212,7 @@ class Http:
                 if not repeatable:
                     break
             except DestinationError as refused:
-                if isinstance(refused, _TokenRefused) and not renewed and self._renew and self._renew():
+                if isinstance(refused, TokenRefused) and not renewed and self._renew and self._renew():
                     renewed = True
                     continue
                 if isinstance(failure, Lost):
@@ -235,9 +244,12 @@ class Http:
             raise Lost(f"{self.platform}: results can't be fetched: status {answer.status_code}")
         return answer.content
 
-    def _once(self, method: str, path: str, body: Any, form: Any, query: Any, what: str) -> Answer:
+    def _once(self, method: str, path: str, body: Any, form: Any, soap: Any, query: Any, what: str) -> Answer:
         headers = {**self._headers, "Accept": "application/json"}
         data = None
+        if soap is not None:
+            headers |= {"Accept": "text/xml", "Content-Type": "text/xml; charset=utf-8", "SOAPAction": soap[0]}
+            data = soap[1].encode()
         if body is not None:
             headers["Content-Type"] = "application/json"
             data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
@@ -264,11 +276,11 @@ class Http:
             raise (_Unreachable(reason, 0.0) if _never_connected(error) else Lost(reason)) from None
         except requests.RequestException as error:
             raise Lost(f"{self.platform} gave no whole answer to {what}: {self.redact(_cause(error))}") from None
-        return self._judged(answer, what)
+        return self._judged(answer, what, _xml if soap is not None else _json)
 
-    def _judged(self, answer: requests.Response, what: str) -> Answer:
+    def _judged(self, answer: requests.Response, what: str, parse: Callable[[requests.Response], Any]) -> Answer:
         """Turn what came back into an answer, or into the reason why it is none."""
-        status, content = answer.status_code, _json(answer)
+        status, content = answer.status_code, parse(answer)
         special = self._special(status, content) if self._special and content is not _NOT_JSON else None
         if special:
             raise special
@@ -278,7 +290,7 @@ class Http:
             raise Lost(f"{self.platform} failed at {what} (status {status})")
         if status in (401, 403):
             said = self.redact(_said(content))
-            refusal = _TokenRefused if status == 401 else DestinationError
+            refusal = TokenRefused if status == 401 else DestinationError
             raise refusal(f"{self.platform} refused the key (status {status}{said})", hint=self._key_hint)
         if 300 <= status < 400:
             raise DestinationError(
@@ -295,7 +307,7 @@ class Http:
         return Answer(status, content)
 
 
-class _TokenRefused(DestinationError):
+class TokenRefused(DestinationError):
     """The token is not taken (any more)."""
 
 
@@ -312,6 +324,16 @@ def _json(answer: requests.Response) -> Any:
     try:
         return json.loads(answer.content)
     except ValueError:
+        return _NOT_JSON
+
+
+def _xml(answer: requests.Response) -> Any:
+    """The root element. Declarations of entities are not read: no platform sends any."""
+    if b"<!" in answer.content:
+        return _NOT_JSON
+    try:
+        return ElementTree.fromstring(answer.content)
+    except ElementTree.ParseError:
         return _NOT_JSON
 
 

@@ -15,6 +15,7 @@ from personalization.program.models import (
     HubspotDestination,
     ListmonkDestination,
     MailchimpDestination,
+    SalesforceDestination,
 )
 from personalization.stages.export.adapters import (
     activecampaign,
@@ -26,6 +27,8 @@ from personalization.stages.export.adapters import (
     listmonk_shapes,
     mailchimp,
     mailchimp_shapes,
+    salesforce,
+    salesforce_shapes,
 )
 from personalization.stages.export.adapters.base import Adapter, Clock, Limits
 from personalization.workspace import Workspace
@@ -36,6 +39,7 @@ _LIMITS: dict[str, Limits] = {
     "hubspot": hubspot.LIMITS,
     "listmonk": listmonk.LIMITS,
     "activecampaign": activecampaign.LIMITS,
+    "salesforce": salesforce.LIMITS,
 }
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -67,6 +71,8 @@ def check_fields(program: Program, name: str) -> None:
         problems += [(("fields", n), text) for n, text in listmonk_shapes.field_problems(destination.fields)]
     if isinstance(destination, ActiveCampaignDestination):
         problems += [(("fields", n), text) for n, text in activecampaign_shapes.field_problems(destination.fields)]
+    if isinstance(destination, SalesforceDestination):
+        problems += salesforce_shapes.problems(destination)
     if isinstance(destination, HubspotDestination):
         problems += hubspot_shapes.problems(destination)
         problems += [
@@ -117,6 +123,16 @@ def adapter_for(program: Program, name: str, workspace: Workspace, clock: Clock 
     if isinstance(destination, ActiveCampaignDestination):
         account = {key: secret(key) for key in ("api_token", "base_url")}
         return activecampaign.ActiveCampaignAdapter(destination, name, **account, clock=clock)
+    if isinstance(destination, SalesforceDestination):
+        return salesforce.SalesforceAdapter(
+            destination,
+            name,
+            client_id=secret("client_id"),
+            client_secret=secret("client_secret"),
+            base_url=secret("base_url") if destination.base_url else None,
+            token_file=workspace.state / "tokens" / f"{name}.json",
+            clock=clock,
+        )
     api_key = secret("api_key")
     base_url = secret("base_url") if destination.base_url else None
     return mailchimp.MailchimpAdapter(destination, name, api_key=api_key, base_url=base_url, clock=clock)

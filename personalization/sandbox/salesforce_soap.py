@@ -1,0 +1,137 @@
+"""SOAP of the Salesforce sandbox: subscribers are created, updated and retrieved; rows are deleted."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+from xml.sax.saxutils import escape
+
+from personalization.sandbox.answers import Answer
+from personalization.sandbox.salesforce_data import DataExtensions
+from personalization.sandbox.store import Store
+
+PAGE, MOST = 2500, 50
+STATUSES = ("Active", "Bounced", "Held", "Unsubscribed")
+_TAG = "{http://exacttarget.com/wsdl/partnerAPI}"
+
+
+class Soap:
+    """The SOAP service of one business unit.
+
+    Parameters
+    ----------
+    lets_in : callable
+        Whether a token is valid.
+    """
+
+    def __init__(self, store: Store, data: DataExtensions, lets_in: Callable[[str], bool]) -> None:
+        self._store, self._data, self._lets_in = store, data, lets_in
+        self._left: dict[str, list[dict[str, Any]]] = {}
+
+    def answer(self, raw: bytes) -> Answer:
+        try:
+            envelope = ElementTree.fromstring(raw)
+        except ElementTree.ParseError:
+            return _fault("Bad Request")
+        token = envelope.find(".//{http://exacttarget.com}fueloauth")
+        if token is None or not self._lets_in(token.text or ""):
+            return _fault("Token Expired")
+        handlers = {"CreateRequest": self._create, "DeleteRequest": self._delete, "RetrieveRequestMsg": self._retrieve}
+        for name, handler in handlers.items():
+            request = envelope.find(f".//{_TAG}{name}")
+            if request is not None:
+                return _envelope(handler(request))
+        return _fault("Unknown request")
+
+    def _create(self, request: Element) -> str:
+        adds = _text(request, "SaveAction") == "UpdateAdd"
+        results = []
+        for place, one in enumerate(request.findall(f"{_TAG}Objects")):
+            key, address = _text(one, "SubscriberKey"), _text(one, "EmailAddress")
+            status, problem = _text(one, "Status") or "Active", None
+            known = self._store.get("subscribers", key)
+            if place >= MOST:
+                problem = ("Too many objects", 1)
+            elif "@" not in address or " " in address:
+                problem = ("InvalidEmailAddress", 12002)
+            elif status not in STATUSES:
+                problem = ("Invalid status", 12003)
+            elif known and not adds:
+                problem = ("The subscriber is already on the list", 12014)
+            else:
+                self._store.put("subscribers", key, {"key": key, "address": address, "status": status})
+            results.append(_result(place, problem, "Updated Subscriber." if known else "Created Subscriber."))
+        return _response("CreateResponse", results)
+
+    def _delete(self, request: Element) -> str:
+        results = []
+        for place, one in enumerate(request.findall(f"{_TAG}Objects")):
+            keys = {_text(key, "Name"): _text(key, "Value") for key in one.findall(f".//{_TAG}Key")}
+            gone = self._data.delete_row(_text(one, "CustomerKey"), keys)
+            results.append(_result(place, None if gone else ("Row not found", 68001), "Deleted DataExtensionObject"))
+        return _response("DeleteResponse", results)
+
+    def _retrieve(self, request: Element) -> str:
+        continued = _text(request, "ContinueRequest")
+        if continued:
+            found = self._left.pop(continued, [])
+        else:
+            names = {"EmailAddress": "address", "SubscriberKey": "key"}
+            asked = names.get(_text(request, "Property"), "address")
+            values = {(value.text or "").lower() for value in request.findall(f".//{_TAG}Value")}
+            found = [one for one in self._store.all("subscribers").values() if one[asked].lower() in values]
+        number = str(uuid.uuid4())
+        if len(found) > PAGE:
+            self._left[number] = found[PAGE:]
+        shown = "".join(
+            f'<Results xsi:type="Subscriber"><EmailAddress>{escape(one["address"])}</EmailAddress>'
+            f"<SubscriberKey>{escape(one['key'])}</SubscriberKey><Status>{one['status']}</Status></Results>"
+            for one in found[:PAGE]
+        )
+        overall = "MoreDataAvailable" if number in self._left else "OK"
+        return (
+            f'<RetrieveResponseMsg xmlns="http://exacttarget.com/wsdl/partnerAPI"><OverallStatus>{overall}'
+            f"</OverallStatus><RequestID>{number}</RequestID>{shown}</RetrieveResponseMsg>"
+        )
+
+
+def _result(place: int, problem: tuple[str, int] | None, message: str) -> tuple[bool, str]:
+    code = "Error" if problem else "OK"
+    said = escape(problem[0] if problem else message)
+    error = f"<ErrorCode>{problem[1]}</ErrorCode>" if problem else ""
+    return problem is None, (
+        f"<Results><StatusCode>{code}</StatusCode><StatusMessage>{said}</StatusMessage>"
+        f"<OrdinalID>{place}</OrdinalID>{error}</Results>"
+    )
+
+
+def _response(name: str, results: list[tuple[bool, str]]) -> str:
+    overall = "OK" if all(fine for fine, _ in results) else "Has Errors"
+    body = "".join(text for _, text in results)
+    return (
+        f'<{name} xmlns="http://exacttarget.com/wsdl/partnerAPI">{body}<RequestID>{uuid.uuid4()}</RequestID>'
+        f"<OverallStatus>{overall}</OverallStatus></{name}>"
+    )
+
+
+def _envelope(body: str, status: int = 200) -> Answer:
+    text = (
+        '<?xml version="1.0" encoding="utf-8"?><soap:Envelope '
+        'xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/" '
+        f'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soap:Body>{body}</soap:Body></soap:Envelope>'
+    )
+    return Answer(status, text.encode(), {"Content-Type": "text/xml; charset=utf-8"})
+
+
+def _fault(words: str) -> Answer:
+    return _envelope(
+        f"<soap:Fault><faultcode>soap:Client</faultcode><faultstring>{words}</faultstring></soap:Fault>", 500
+    )
+
+
+def _text(element: Element, name: str) -> str:
+    found = element.find(f".//{_TAG}{name}")
+    return (found.text or "").strip() if found is not None else ""
