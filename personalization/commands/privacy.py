@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personalization.commands.common import JsonFlag, current_runtime, err, out, print_json
-from personalization.errors import PersonalizationError
+from personalization.errors import PersonalizationError, PrivacyError
 
 if TYPE_CHECKING:
     from personalization.ledger.requests import Request
@@ -116,6 +116,62 @@ def work(as_json: JsonFlag = False) -> None:
         out.print("No privacy request is open.")
     for each in done:
         out.print(f"{each.request.request_id}: {each.outcome or each.waits}")
+
+
+@app.command()
+def audit(
+    month: Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="The month to report on.")],
+    anew: Annotated[bool, typer.Option("--anew", help="Look at everything again instead of reproducing.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Don't read the destinations back.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make the compliance report of a month, signed. Made again it is the same. Exit code 9 with critical findings."""
+    from personalization.privacy.audit import audit as make_audit
+
+    runtime = current_runtime()
+    with surroundings(runtime):
+        made = make_audit(runtime, month, datetime.now(UTC), anew=anew, read_platforms=not offline)
+    if as_json:
+        print_json(
+            {
+                "month": month,
+                "folder": str(made.folder),
+                "reproduced": made.again,
+                "findings": [vars(finding) for finding in made.findings],
+            }
+        )
+    else:
+        styles = {"critical": "red bold", "warning": "yellow", "note": "dim"}
+        for finding in made.findings:
+            out.print(f"[{styles[finding.severity]}]{finding.severity}[/]", end=" ")
+            out.print(f"{finding.title}: {finding.detail}", markup=False, soft_wrap=True)
+        if not made.findings:
+            out.print("[green]No findings.[/green]")
+        out.print(f"{'Reproduced, the same bytes' if made.again else 'Report'}: {made.folder / 'index.html'}")
+    if made.critical:
+        raise typer.Exit(PrivacyError.exit_code)
+
+
+@app.command()
+def retention(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is overdue.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Remove what has been kept long enough, as `privacy` of program.yaml says. Records of requests stay."""
+    from personalization.privacy.retention import expire, overdue
+
+    runtime, now = current_runtime(), datetime.now(UTC)
+    if dry_run:
+        found = overdue(runtime, now)
+    else:
+        expired = expire(runtime, now)
+        found = {**expired.rows, "copies": expired.copies, "message_bodies": expired.bodies}
+        found = {kind: count for kind, count in found.items() if count}
+    if as_json:
+        print_json({"overdue" if dry_run else "removed": found})
+        return
+    listed = ", ".join(f"{count:,} {kind}" for kind, count in found.items()) or "nothing"
+    out.print(f"{'Overdue' if dry_run else 'Removed'}: {listed}.")
 
 
 @app.command()

@@ -34,7 +34,7 @@ def rewrite_parquet(folder: Path, tokens: Sequence[str]) -> tuple[int, int]:
         for path in sorted(folder.rglob("*.parquet")):
             gone = _rows_with(engine, path, tokens)
             if gone:
-                _without(path, gone)
+                without_rows(path, gone)
                 files, rows = files + 1, rows + len(gone)
     return files, rows
 
@@ -48,7 +48,7 @@ def _rows_with(engine: duckdb.DuckDBPyConnection, path: Path, tokens: Sequence[s
     return [row for (row,) in found]
 
 
-def _without(path: Path, gone: Sequence[int]) -> None:
+def without_rows(path: Path, gone: Sequence[int]) -> None:
     """The file without some rows, all else as it was; after a crash it is the old file or the new one."""
     original = pq.ParquetFile(path)
     table = original.read()

@@ -45,8 +45,11 @@ LEDGER: dict[str, Place] = {
     "alembic_version": Place(Fate.NONE, "Version of the schema"),
     "consent_conflicts": Place(Fate.KEPT, "Statements that came twice with different content", _PROOF),
     "consent_events": Place(Fate.KEPT, "What you agreed to and withdrew", _PROOF),
+    "export_retries": Place(Fate.NONE, "Retries of what platforms refused"),
     "experiment_protocols": Place(Fate.NONE, "Experiments"),
     "export_runs": Place(Fate.NONE, "Exports"),
+    "generations": Place(Fate.NONE, "Generations of the ledger"),
+    "identity_corrections": Place(Fate.REMOVED, "Corrections of who is who"),
     "inbox": Place(Fate.BODIES, "Messages from platforms and shops about you"),
     "inbox_conflicts": Place(Fate.BODIES, "Messages that came twice with different content"),
     "inbox_dead_letters": Place(Fate.NONE, "Messages that could not be understood"),
@@ -65,6 +68,7 @@ LEDGER: dict[str, Place] = {
         Fate.KEPT, "Your requests about your data", "must be kept for at least 24 months (CCPA section 7101)"
     ),
     "run_book": Place(Fate.NONE, "Runs"),
+    "sends": Place(Fate.REMOVED, "Mailings that were released to you"),
     "suppressions": Place(
         Fate.KEPT, "That you must not be mailed", "keeps you from being mailed again, whatever is imported later"
     ),
