@@ -6,6 +6,7 @@ sync → validation → normalise → features → scoring → segments → deci
 import dagster as dg
 
 from personalization import jobs, schedules, sensors
+from personalization.privacy import assets as privacy
 from personalization.resources import RuntimeResource
 from personalization.runtime import Runtime
 from personalization.stages.decisions import assets as decisions
@@ -25,7 +26,7 @@ from personalization.stages.sync import assets as sync
 from personalization.stages.validation import assets as validation
 from personalization.stages.validation import checks as validation_checks
 
-STAGES = (sync, validation, normalise, features, scoring, segments, decisions, export, experiments, monitoring)
+STAGES = (sync, validation, normalise, features, scoring, segments, decisions, export, experiments, monitoring, privacy)
 CHECKS = (
     validation_checks,
     scoring_checks,
@@ -33,6 +34,7 @@ CHECKS = (
     decision_checks,
     export_checks,
     monitoring_checks,
+    privacy,
 )
 
 
@@ -49,9 +51,9 @@ def definitions(runtime: Runtime, loggers: dict[str, dg.LoggerDefinition] | None
         # a run is for one day: `as_of` is a single instant, so a backfill is one run a partition
         assets=[asset.with_attributes(backfill_policy=dg.BackfillPolicy.multi_run(1)) for asset in assets],
         asset_checks=[check for stage in CHECKS for check in stage.checks(program, daily)],
-        jobs=jobs.all_jobs(),
-        schedules=schedules.all_schedules(program),
-        sensors=sensors.all_sensors(program),
+        jobs=[*jobs.all_jobs(), privacy.privacy_requests, privacy.retention],
+        schedules=[*schedules.all_schedules(program), *privacy.schedules(program)],
+        sensors=[*sensors.all_sensors(program), privacy.open_privacy_requests],
         resources={
             "runtime": RuntimeResource(
                 root=str(workspace.root), state=str(workspace.state), in_state=workspace.ledger is None

@@ -23,7 +23,7 @@ from personalization.runtime import Runtime
 log = logging.getLogger(__name__)
 
 TRAINING = dg.AssetSelection.assets(["scores", "propensity_model"])
-AUDIT = dg.AssetSelection.assets(["monitoring", "platform_audit"])
+AUDIT = dg.AssetSelection.assets(["monitoring", "platform_audit"], ["privacy", "compliance_audit"])
 PID_TAG = "personalization/pid"
 
 refresh = dg.define_asset_job(
@@ -49,7 +49,7 @@ decide = dg.define_asset_job(
 monthly_audit = dg.define_asset_job(
     "monthly_audit",
     selection=AUDIT,
-    description="Reads every destination back and compares it with what was acknowledged.",
+    description="Reads every destination back and compares it with what was acknowledged; the compliance report.",
 )
 
 

@@ -75,6 +75,20 @@ def make_copy(
     return Copy(requests.get(request.request_id), folder, rows)
 
 
+def ready(runtime: Runtime) -> list[Request]:
+    """Open requests that can be answered without a person: see `work_off`."""
+    automatic = runtime.program.settings.privacy.erasure == "automatic"
+    return [
+        request
+        for request in runtime.ledger.requests.all()
+        if request.is_open
+        and (
+            request.kind == "access"
+            or (request.kind == "erasure" and (automatic or request.status in (APPROVED, STARTED)))
+        )
+    ]
+
+
 def work_off(runtime: Runtime, at: datetime) -> list[Worked]:
     """Answer what can be answered: access at once, erasure at once or after approval, as program.yaml says.
 
@@ -83,7 +97,7 @@ def work_off(runtime: Runtime, at: datetime) -> list[Worked]:
     list of Worked
         One for each request that was open.
     """
-    automatic = runtime.program.settings.privacy.erasure == "automatic"
+    able = {request.request_id for request in ready(runtime)}
     done = []
     for request in runtime.ledger.requests.all():
         if not request.is_open:
@@ -93,7 +107,7 @@ def work_off(runtime: Runtime, at: datetime) -> list[Worked]:
             done.append(Worked(copy.request, outcome=f"copy in {copy.folder}"))
         elif request.kind == "opt_out_sale":
             done.append(Worked(request, waits="answer it where the data were sold or shared"))
-        elif automatic or request.status in (APPROVED, STARTED):
+        elif request.request_id in able:
             erased = erase(runtime, request.subject_token, at=at, request_id=request.request_id)
             done.append(Worked(erased.request, outcome=f"erased, receipt {erased.receipt}"))
         else:

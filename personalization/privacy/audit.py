@@ -103,6 +103,19 @@ def audit(runtime: Runtime, month: str, at: datetime, *, anew: bool = False, rea
     return Audited(month, folder, [Finding(**entry) for entry in document["findings"]], known is not None)
 
 
+def newest(runtime: Runtime) -> Audited | None:
+    """The audit that was made last, as its document has it; None when none was made."""
+    made = runtime.ledger.requests.entries(kind="audit")
+    if not made:
+        return None
+    month = str(made[-1].content["month"])
+    folder = runtime.workspace.privacy / f"audit-{month}"
+    if not (folder / JSON).exists():
+        return audit(runtime, month, made[-1].at)
+    document = receipt.verify(folder / JSON, runtime.keys)
+    return Audited(month, folder, [Finding(**entry) for entry in document["findings"]], True)
+
+
 def _document(runtime: Runtime, period: Period, numbers: Numbers, observed: dict[str, Any]) -> dict[str, Any]:
     ledger, at = runtime.ledger, datetime.fromisoformat(observed["at"])
     document: dict[str, Any] = {

@@ -57,7 +57,7 @@ def consent_part(ledger: Ledger, purposes: Mapping[str, str], period: Period, nu
     opt_outs = 0
     with ledger.read() as connection:
         for row in connection.execute(query, execution_options={"yield_per": 5_000}):
-            proofs[row.event_id] = bool(row.notice_version and row.notice_sha256 and row.method and row.source)
+            proofs[row.event_id] = bool((row.notice_version or row.notice_sha256) and row.method and row.source)
             if not period.has(row.recorded_at):
                 continue
             said[row.purpose, row.action] += 1

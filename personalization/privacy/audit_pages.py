@@ -38,6 +38,14 @@ def audit_markdown(document: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def findings_table(findings: Sequence[Any]) -> str:
+    """Findings as a Markdown table; a clean audit says so."""
+    if not findings:
+        return "no findings"
+    lines = ["| severity | finding | detail |", "|---|---|---|"]
+    return "\n".join(lines + [f"| {f.severity} | {f.title} | {_text(f.detail)} |" for f in findings])
+
+
 _Rows = Sequence[Mapping[str, Any]]
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import duckdb
@@ -122,7 +122,8 @@ def _scrub_sqlite(path: Path, wanted: Sequence[Pattern]) -> int:
             for (column,) in columns:
                 changed += _replace_in(database, table, column, texts)
         if changed:
-            database.execute("vacuum")
+            with suppress(sqlite3.OperationalError):  # in use; what was replaced is overwritten all the same
+                database.execute("vacuum")
         database.execute("pragma wal_checkpoint(truncate)")
     return changed
 

@@ -93,10 +93,8 @@ def has_text(kind: str) -> bool:
 
 def rows_of(engine: duckdb.DuckDBPyConnection, relation: Relation, tokens: Sequence[str]) -> pa.Table:
     """The rows of a relation that hold one of the tokens."""
-    return engine.execute(
-        f"select * from {relation.sql} where {relation.condition()}",  # noqa: S608  (names are quoted)
-        _used(relation, tokens),
-    ).to_arrow_table()
+    query = f"select * from {relation.sql} where {relation.condition()}"  # noqa: S608  (names are quoted)
+    return engine.sql(query, params=_used(relation, tokens)).to_arrow_table()
 
 
 def count_of(engine: duckdb.DuckDBPyConnection, relation: Relation, tokens: Sequence[str]) -> int:
