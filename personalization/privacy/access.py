@@ -146,8 +146,9 @@ def _explanation(runtime: Runtime, person: Person) -> str | None:
         return None
     try:
         return explain_decision(runtime, person.tokens[0], None, runtime.as_of(day.isoformat())).to_text()
-    except PersonalizationError:
-        return None  # a program that was changed since has other campaigns; the rows themselves are there all the same
+    except (PersonalizationError, duckdb.CatalogException):
+        # the program was changed since, or its tables are being rebuilt; the rows themselves are in the copy anyhow
+        return None
 
 
 def _ledger(runtime: Runtime, person: Person) -> dict[str, Rows]:

@@ -67,10 +67,11 @@ def make_copy(
     folder = runtime.workspace.privacy / request.request_id
     receipt.write(folder / DATA, json.dumps(document, indent=2, ensure_ascii=False, default=_plain) + "\n")
     receipt.write(folder / PAGE, access_page(document))
-    rows = sum(len(found) for part in ("ledger", "files", "warehouse") for found in document[part].values())
+    tables = {name: found for part in ("ledger", "files", "warehouse") for name, found in document[part].items()}
+    rows = sum(len(found) for name, found in tables.items() if name != "privacy_requests")
     rows += len(document["vault"]) + len(document["consent"]) + len(document["messages"])
     if request.is_open:
-        outcome = "copy made" if person.is_known or rows else "nothing was held"
+        outcome = "copy made" if rows else "nothing was held"
         requests.answer(request.request_id, outcome, at, rows=rows)
     return Copy(requests.get(request.request_id), folder, rows)
 
