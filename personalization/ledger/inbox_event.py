@@ -100,6 +100,11 @@ def resealed(keys: Keyring, source: str, event_key: str, key_id: str, sealed: by
     return keys.seal(keys.unseal(sealed, context, key_id), context)
 
 
+def seal_rest(keys: Keyring, row: InboxRow, body: bytes) -> bytes:
+    """What is left of a body, sealed in its place: somebody it was about as well was erased from it."""
+    return keys.seal(body, _context(row.source, row.event_key))
+
+
 def _context(source: str, event_key: str) -> bytes:
     """Binds a sealed body to its event: copied to another row it does not open."""
     return f"{len(source)}:{source}{len(event_key)}:{event_key}".encode()

@@ -27,6 +27,7 @@ from personalization.privacy.erase_destinations import erase_everywhere
 from personalization.privacy.erase_files import rewrite_parquet, scrub
 from personalization.privacy.erase_ledger import compact, erase_bodies, erase_rows, left_in_ledger
 from personalization.privacy.erase_warehouse import erase_rows as erase_warehouse_rows
+from personalization.privacy.needles import TOKEN
 from personalization.privacy.person import Person, find_person
 from personalization.privacy.places import LEDGER, Fate
 from personalization.privacy.scan import Hit, scan
@@ -130,7 +131,7 @@ class _Erasure:
     def run(self, asked: str, manner: str, request_id: str | None) -> Erased:
         runtime, requests = self._runtime, self._runtime.ledger.requests
         person = find_person(runtime, asked)
-        known = request_id or requests.find_open("erasure", person.tokens)
+        known = request_id or requests.find_open("erasure", person.tokens) or self._begun(person)
         request = requests.get(known or requests.open("erasure", person.tokens[0], manner, self._at))
         if request.kind != "erasure":
             raise DataError(f"{request.request_id} asks for {request.kind}, not for erasure")
@@ -144,6 +145,19 @@ class _Erasure:
             requests.log("step", {"step": name, "counts": counts}, at=self._at, request_id=request.request_id)
             crash_point(f"erase.{name}")
         return self._end(request, work, folder)
+
+    def _begun(self, person: Person) -> str | None:
+        """The open erasure that was interrupted when the links between the person's identifiers were gone already."""
+        asked = {*person.tokens, *Work.of(self._runtime, person).suppression_tokens}
+        requests = {request.request_id: request for request in self._runtime.ledger.requests.all()}
+        return next(
+            (
+                tombstone.request_id
+                for tombstone in tombstones.read(self._runtime.workspace.tombstones)
+                if asked & set(tombstone.tokens) and requests[tombstone.request_id].is_open
+            ),
+            None,
+        )
 
     def _begin(self, request: Request, person: Person, folder: Path) -> Work:
         """Seal what has to be known, then bury the person: from here on there is no way back and no mail."""
@@ -242,14 +256,14 @@ class _Erasure:
 
     def _left(self, work: Work, folder: Path) -> tuple[list[Hit], Counts]:
         """Look for every value in every file, and for every token in every file but the ledger's proof."""
-        ledger_files = self._ledger_files()
         # reading the ledger's file drops the locks of connections to it in this process: there must be none meanwhile
         self._runtime.ledger.close()
-        values = scan(self._state, work.plain_needles, without=self._not_searched(folder, handled=False))
-        without = [*self._not_searched(folder, handled=False), *ledger_files]
-        tokens = scan(self._state, work.token_needles, without=without)
-        hits = {*values.hits, *tokens.hits, *left_in_ledger(self._runtime.ledger, work)}
-        return sorted(hits), {"files": values.files, "bytes": values.bytes}
+        needles = [*work.plain_needles, *work.token_needles]
+        found = scan(self._state, needles, without=self._not_searched(folder, handled=False))
+        proof = {path.name for path in self._ledger_files()}
+        hits = {hit for hit in found.hits if hit.kind != TOKEN or hit.path not in proof}
+        left = sorted({*hits, *left_in_ledger(self._runtime.ledger, work)})
+        return left, {"files": found.files, "bytes": found.bytes}
 
     def _end(self, request: Request, work: Work, folder: Path) -> Erased:
         runtime, requests = self._runtime, self._runtime.ledger.requests

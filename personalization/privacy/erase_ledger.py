@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, case, delete, func, update
 
 from personalization.ledger.engine import outside_transactions
 from personalization.ledger.export_schema import outbox
+from personalization.ledger.inbox_event import seal_rest
+from personalization.ledger.inbox_schema import inbox, inbox_conflicts
 from personalization.ledger.outbox import NEVER_SENT
-from personalization.privacy.inbox_events import events_of
+from personalization.privacy.inbox_events import GONE, events_of
 from personalization.privacy.places import LEDGER, Fate
 from personalization.privacy.relations import ledger_condition, ledger_count, ledger_tables, text_columns
 from personalization.privacy.scan import Hit
@@ -23,9 +26,26 @@ NOBODY = "erased"
 
 
 def erase_bodies(runtime: Runtime, work: Work) -> dict[str, int]:
-    """Destroy the bodies of webhook events about the person. That they came is kept, and they are not applied again."""
-    seqs = [event.row.seq for event in events_of(runtime, work.tokens)]
-    return {"bodies": runtime.ledger.inbox.erase_bodies(seqs)}
+    """Destroy the bodies of webhook events about the person; what they say of others stays. That they came is kept."""
+    keys, ledger = runtime.keys, runtime.ledger
+    events = list(events_of(runtime, work.tokens))
+    shared = [event for event in events if event.rest is not GONE]
+    with ledger.begin() as connection:
+        for event in shared:
+            body = seal_rest(keys, event.row, json.dumps(event.rest, ensure_ascii=False).encode())
+            connection.execute(
+                update(inbox).where(inbox.c.seq == event.row.seq).values(body=body, key_id=keys.vault_key_id)
+            )
+        erased = ledger.inbox.erase_bodies(
+            [event.row.seq for event in events if event.rest is GONE], connection=connection
+        )
+        # a conflict is of one event with the row's own id: it is about the same people
+        connection.execute(
+            update(inbox_conflicts)
+            .where(inbox_conflicts.c.seq.in_([event.row.seq for event in shared]))
+            .values(body=None)
+        )
+    return {"bodies": erased, "parts_of_bodies": len(shared)}
 
 
 def erase_rows(ledger: Ledger, work: Work) -> dict[str, int]:

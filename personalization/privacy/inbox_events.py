@@ -16,6 +16,7 @@ from personalization.program.models import WebhookSource
 if TYPE_CHECKING:
     from personalization.runtime import Runtime
 
+GONE = object()
 SOMEBODY_ELSE = "[another person]"
 _ADDRESS = re.compile(r"[^\s\"'<>,;:()\[\]{}=&]+@[^\s\"'<>,;:()\[\]{}=&]+")
 _AT_ONCE = 1_000
@@ -23,10 +24,20 @@ _AT_ONCE = 1_000
 
 @dataclass(frozen=True)
 class PersonEvent:
-    """An event about a person: where it came from, and the parts of its body that are about no one else."""
+    """An event about a person.
+
+    Attributes
+    ----------
+    row : InboxRow
+    body : object
+        The parts that are about no one else.
+    rest : object
+        The body without the person; GONE when nothing is left.
+    """
 
     row: InboxRow
     body: Any = field(repr=False)
+    rest: Any = field(repr=False)
 
 
 def events_of(runtime: Runtime, tokens: tuple[str, ...]) -> Iterator[PersonEvent]:
@@ -60,7 +71,8 @@ def events_of(runtime: Runtime, tokens: tuple[str, ...]) -> Iterator[PersonEvent
                 return is_own(name, text, source)
 
             if mentions(parsed, belongs):
-                yield PersonEvent(row, only(parsed, belongs))
+                rest = without(parsed, belongs) if isinstance(parsed, dict | list) and _is_json(body) else GONE
+                yield PersonEvent(row, only(parsed, belongs), rest)
         after = rows[-1].seq
 
 
@@ -99,6 +111,21 @@ def only(node: Any, belongs: _Belongs, name: str = "") -> Any:
     if isinstance(node, str):
         return _ADDRESS.sub(lambda match: match[0] if belongs(name, match[0]) else SOMEBODY_ELSE, node)
     return node
+
+
+def without(node: Any, belongs: _Belongs, name: str = "") -> Any:
+    """A body without the entries of lists that are about the person; GONE when it is about the person as a whole."""
+    if isinstance(node, list):
+        kept = [value for value in (without(value, belongs, name) for value in node) if value is not GONE]
+        return kept if kept or not node else GONE
+    if isinstance(node, dict):
+        kept_values = {key: without(value, belongs, _last(key)) for key, value in node.items()}
+        return GONE if any(value is GONE for value in kept_values.values()) else kept_values
+    return GONE if mentions(node, belongs, name) else node
+
+
+def _is_json(body: bytes) -> bool:
+    return body.lstrip()[:1] in (b"{", b"[")
 
 
 def _last(key: str) -> str:

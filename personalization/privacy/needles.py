@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from html import escape
 from urllib.parse import quote, quote_plus
 
+TOKEN = "token"
+"""The kind of needles that are random text of ours, always in lower case."""
+
 SHORTEST = 6
 """Shorter values are in too many other words: finding one proves nothing."""
 
@@ -36,9 +39,12 @@ def patterns(needles: Iterable[Needle]) -> list[Pattern]:
     for needle in needles:
         if len(needle.text) < SHORTEST:
             continue
-        for text in dict.fromkeys((needle.text, needle.text.lower(), needle.text.upper())):
+        for text in dict.fromkeys((needle.text, needle.text.lower())):
             for encoding, content in _encoded(text):
                 found.setdefault(content, Pattern(needle.kind, encoding, content))
+        if needle.kind != TOKEN:
+            upper = needle.text.upper().encode()
+            found.setdefault(upper, Pattern(needle.kind, "utf-8", upper))
     return list(found.values())
 
 

@@ -161,13 +161,16 @@ class _Searched:
 
         with duckdb.connect(str(path), read_only=True) as engine:
             for relation in tables(engine):
-                for name, _ in relation.columns:
-                    found = engine.execute(
-                        f"select distinct {quoted(name)}::varchar from {relation.sql}"  # noqa: S608  (quoted)
-                        f" where regexp_matches({quoted(name)}::varchar, $sought) limit 1000",
-                        {"sought": self._sql},
-                    ).fetchall()
-                    yield from self._in_values((value for (value,) in found), f"{relation.name}.{name}")
+                names = [quoted(name) for name, _ in relation.columns]
+                row = f"concat_ws(chr(10), {', '.join(f'{name}::varchar' for name in names)})"
+                # a table at a time: to build so large an expression takes longer than to look for it
+                found = engine.execute(
+                    f"select {', '.join(names)} from {relation.sql}"  # noqa: S608  (quoted)
+                    f" where regexp_matches({row}, $sought) limit 1000",
+                    {"sought": self._sql},
+                ).fetchall()
+                for number, (name, _) in enumerate(relation.columns):
+                    yield from self._in_values((values[number] for values in found), f"{relation.name}.{name}")
 
 
 def _unpacked(content: bytes) -> Iterator[tuple[str, bytes]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalization.ledger import normalise_email
-from personalization.privacy.needles import Needle
+from personalization.privacy.needles import TOKEN, Needle
 from personalization.privacy.person import NORMALISERS, Person
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Work:
     def token_needles(self) -> list[Needle]:
         """Tokens; they must be nowhere but in the proof that the ledger keeps."""
         external = {token for tokens in self.external_ids.values() for token in tokens}
-        return [Needle("token", token) for token in sorted({*self.tokens, *external})]
+        return [Needle(TOKEN, token) for token in sorted({*self.tokens, *external})]
 
     def save(self, folder: Path, keys: Keyring) -> None:
         """Seal it into the folder of the request."""
