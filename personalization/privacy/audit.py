@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 
 from personalization.errors import DataError, LedgerError, PrivacyError
+from personalization.ledger.consent_event import canonical_json
 from personalization.ledger.schema import consent_events, suppressions
 from personalization.privacy import receipt
 from personalization.privacy.audit_ledger import Numbers, Period, consent_part, requests_part, suppressions_part
@@ -83,7 +84,8 @@ def audit(runtime: Runtime, month: str, at: datetime, *, anew: bool = False, rea
     known = None if anew else _made(runtime, month)
     if known is None:
         numbers = _numbers(runtime)
-        observed = {"at": at.isoformat(), **observe(runtime, period, numbers, at, read_platforms=read_platforms)}
+        seen = {"at": at.isoformat(), **observe(runtime, period, numbers, at, read_platforms=read_platforms)}
+        observed = json.loads(canonical_json(seen))  # as it will be read from the log again, the order included
         document = _document(runtime, period, numbers, observed)
         content = {"month": month, "numbers": asdict(numbers), "observed": observed, "sha256": _sha256(document)}
         runtime.ledger.requests.log("audit", content, at=at)

@@ -134,7 +134,14 @@ def _sections(document: Mapping[str, Any]) -> Iterator[tuple[str, str, _Rows]]:
         "",
         [{"what": kind, "count": count} for kind, count in observed["retention_overdue"].items()],
     )
-    yield "Keys", "Names and fingerprints, never keys.", observed["keys"]
+    yield (
+        "Keys",
+        "Names and fingerprints, never keys.",
+        [
+            {"kind": row["kind"], "key": row["key"], "fingerprint": row["fingerprint"], "age in days": row["age_days"]}
+            for row in observed["keys"]
+        ],
+    )
     yield (
         "Keys replaced in the month",
         "",
