@@ -83,7 +83,8 @@ def check_cuts(runtime: Runtime, period: Period, numbers: Numbers) -> dict[str, 
                 connection.execute(suppressed.where(listed.seq <= numbers.suppressions)).all(),
                 {"identifier_token": _TEXT, "recorded_at": _NUMBER},
             ),
-            "identity": _identity(runtime),
+            "identity": _identity(runtime, "landed.identity"),
+            "covers": _identity(runtime, "landed.identity_covers"),
         }
     with duckdb.connect() as engine:
         for name, table in found.items():
@@ -110,6 +111,11 @@ _VIOLATIONS = """
         from own o
         join identity a on a.identifier_token = o.token
         join identity b on b.customer_token = a.customer_token
+        union
+        select o.id, o.purpose, o.cut_at, c.identifier_token
+        from own o
+        join identity a on a.identifier_token = o.token
+        join covers c on c.customer_token = a.customer_token
         union
         from own
     ), latest as (
@@ -139,9 +145,9 @@ def _table(rows: Sequence[Any], kinds: Mapping[str, pa.DataType]) -> pa.Table:
     return pa.table({name: pa.array([getattr(row, name) for row in rows], kind) for name, kind in kinds.items()})
 
 
-def _identity(runtime: Runtime) -> pa.Table:
+def _identity(runtime: Runtime, name: str) -> pa.Table:
     if runtime.workspace.warehouse.exists():
         with runtime.warehouse.connect() as session:
-            if session.has_table("landed.identity"):
-                return session.arrow("select identifier_token, customer_token from landed.identity")
+            if session.has_table(name):
+                return session.arrow(f"select identifier_token, customer_token from {name}")  # noqa: S608
     return pa.table({"identifier_token": pa.array([], _TEXT), "customer_token": pa.array([], _TEXT)})

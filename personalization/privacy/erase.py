@@ -213,7 +213,9 @@ class _Erasure:
         return {"data_keys": erased.subjects, "values": erased.items}
 
     def _parquet(self, folder: Path, work: Work) -> Counts:
-        files, rows = rewrite_parquet(folder, work.tokens) if folder.exists() else (0, 0)
+        # a row of the history links two identifiers: without one of them it says nothing
+        whole = folder == self._runtime.workspace.history
+        files, rows = rewrite_parquet(folder, work.tokens, rows_of_others=whole) if folder.exists() else (0, 0)
         return {"files": files, "rows": rows}
 
     def _destinations(self, work: Work) -> Counts:

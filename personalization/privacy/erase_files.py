@@ -11,18 +11,25 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from personalization.privacy.needles import Needle, Pattern, patterns
-from personalization.privacy.relations import parameters, parquet
+from personalization.privacy.relations import Relation, parquet, used
 
 ERASED = "[erased]"
 _BINARY_TOO = {".joblib", ".pkl", ".pickle"}
 _SQLITE = b"SQLite format 3\0"
 
 
-def rewrite_parquet(folder: Path, tokens: Sequence[str]) -> tuple[int, int]:
-    """Replace each Parquet file below a folder that has rows of a person by one without them.
+def rewrite_parquet(folder: Path, tokens: Sequence[str], *, rows_of_others: bool) -> tuple[int, int]:
+    """Replace each Parquet file below a folder that has something of a person by one without it.
+
+    Parameters
+    ----------
+    rows_of_others : bool
+        Whether a row of somebody else in which an identifier of the person stands goes as a whole; else only the
+        identifier does.
 
     Returns
     -------
@@ -32,32 +39,38 @@ def rewrite_parquet(folder: Path, tokens: Sequence[str]) -> tuple[int, int]:
     files = rows = 0
     with duckdb.connect() as engine:
         for path in sorted(folder.rglob("*.parquet")):
-            gone = _rows_with(engine, path, tokens)
-            if gone:
-                without_rows(path, gone)
+            relation = parquet(engine, path)
+            gone = _rows_with(engine, relation, relation.holds if rows_of_others else relation.condition, tokens)
+            touched = _rows_with(engine, relation, relation.holds, tokens)
+            if touched:
+                without_rows(path, gone, tokens=tokens)
                 files, rows = files + 1, rows + len(gone)
     return files, rows
 
 
-def _rows_with(engine: duckdb.DuckDBPyConnection, path: Path, tokens: Sequence[str]) -> list[int]:
-    relation = parquet(engine, path)
-    condition = relation.condition()
-    given = {name: value for name, value in parameters(tokens).items() if f"${name}" in condition}
+def _rows_with(
+    engine: duckdb.DuckDBPyConnection, relation: Relation, condition: str, tokens: Sequence[str]
+) -> list[int]:
     source = relation.sql.replace("hive_partitioning", "file_row_number = true, hive_partitioning")
-    found = engine.execute(f"select file_row_number from {source} where {condition}", given).fetchall()  # noqa: S608
-    return [row for (row,) in found]
+    query = f"select file_row_number from {source} where {condition}"  # noqa: S608
+    return [row for (row,) in engine.execute(query, used(query, tokens)).fetchall()]
 
 
-def without_rows(path: Path, gone: Sequence[int]) -> None:
-    """The file without some rows, all else as it was; after a crash it is the old file or the new one."""
+def without_rows(path: Path, gone: Sequence[int], *, tokens: Sequence[str] = ()) -> None:
+    """The file without some rows, and without some tokens in the rest; a crash leaves the old file or the new one."""
     original = pq.ParquetFile(path)
     table = original.read()
     keep = pa.array(sorted(set(range(table.num_rows)) - set(gone)), pa.int64())
+    kept = table.take(keep)
+    for number, field in enumerate(kept.schema):
+        if pa.types.is_string(field.type) and tokens:
+            known = pc.is_in(kept[field.name], value_set=pa.array(list(tokens), field.type))
+            kept = kept.set_column(number, field, pc.if_else(known, pa.scalar(None, field.type), kept[field.name]))
     codec = original.metadata.row_group(0).column(0).compression if original.metadata.num_row_groups else "SNAPPY"
     original.close()
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
-        pq.write_table(table.take(keep), file, compression="NONE" if codec == "UNCOMPRESSED" else codec)
+        pq.write_table(kept, file, compression="NONE" if codec == "UNCOMPRESSED" else codec)
         file.flush()
         os.fsync(file.fileno())
     shutil.copymode(path, temporary)

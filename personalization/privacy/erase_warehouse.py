@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import duckdb
 
 from personalization.errors import WarehouseError
-from personalization.privacy.relations import Relation, literal, parameters, quoted, tables
+from personalization.privacy.relations import Relation, literal, quoted, tables, used
 from personalization.warehouse import Warehouse
 
 
@@ -33,10 +33,16 @@ def erase_rows(warehouse: Warehouse, tokens: Sequence[str]) -> dict[str, int]:
 
 
 def _delete(engine: duckdb.DuckDBPyConnection, relation: Relation, tokens: Sequence[str]) -> int:
-    condition = relation.condition()
-    given = {name: value for name, value in parameters(tokens).items() if f"${name}" in condition}
-    gone = engine.execute(f"delete from {relation.sql} where {condition}", given).fetchall()  # noqa: S608
-    return int(gone[0][0])
+    """Remove the person's rows. Where an identifier of the person stands in somebody else's row, only it goes."""
+    delete = f"delete from {relation.sql} where {relation.condition}"  # noqa: S608
+    gone = int(engine.execute(delete, used(delete, tokens)).fetchall()[0][0])
+    if relation.owner:
+        for name in (quoted(name) for name, kind in relation.columns if kind == "VARCHAR"):
+            engine.execute(
+                f"update {relation.sql} set {name} = null where {name} in (select unnest($tokens))",  # noqa: S608
+                {"tokens": list(tokens)},
+            )
+    return gone
 
 
 def move_to_new_file(warehouse: Warehouse) -> None:

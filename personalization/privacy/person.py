@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-import pyarrow as pa
 
 from personalization.errors import DataError
 from personalization.ledger import VaultItem, normalise_email, normalise_id, normalise_phone
@@ -29,7 +27,7 @@ class Person:
     tokens : tuple of str
         Every identifier token: customer ids, addresses and telephone numbers, former ones too.
     held : tuple of VaultItem
-        What the vault holds about the person.
+        What the vault holds about the person; also a number or address that the person shares with others.
     asked : str
         The normalised identifier that was asked about, in the clear; empty when it was a token.
     """
@@ -47,10 +45,14 @@ class Person:
         """Distinct values in the clear, of some fields or of all, as the sources wrote them."""
         return sorted({item.value for item in self.held if not fields or item.field in fields})
 
+    def own(self, kind: str) -> list[VaultItem]:
+        """Addresses (`email`) or telephone numbers (`phone`) that are the person's alone."""
+        return [item for item in self.held if item.field == kind and item.value_token in self.tokens]
+
     def identifiers(self, kind: str) -> list[str]:
-        """Distinct normalised addresses (`email`) or telephone numbers (`phone`), the one asked about included."""
+        """The normalised forms of `own`, the one asked about included."""
         normalise = NORMALISERS[kind]
-        found = {normalise(value) for value in [*self.values(kind), self.asked]}
+        found = {normalise(value) for value in [*(item.value for item in self.own(kind)), self.asked]}
         return sorted(value for value in found if value)
 
 
@@ -63,17 +65,13 @@ def find_person(runtime: Runtime, asked: str) -> Person:
     Raises
     ------
     DataError
-        What was given can't be an identifier. It is never repeated in the message.
+        What was given can't be an identifier, or so many people share it that it does not say who is meant. It is
+        never repeated in the message.
     """
     token, plain = _token_of(runtime, asked.strip())
-    tokens = _closure(runtime, [token])
-    held = _held(runtime, tokens)
-    if not _has_identity(runtime):
-        # without the table of identities, records that share an address or number are one person
-        linked = {item.subject for item in held} | {item.value_token for item in held if item.field in NORMALISERS}
-        tokens = sorted({*tokens, *linked})
-        held = _held(runtime, tokens)
-    return Person(tuple(tokens), tuple(held), plain)
+    _refuse_shared(runtime, token)
+    tokens = _closure(runtime, token) if _has_identity(runtime) else _closure_of_vault(runtime, token)
+    return Person(tuple(tokens), tuple(_held(runtime, tokens)), plain)
 
 
 def _token_of(runtime: Runtime, asked: str) -> tuple[str, str]:
@@ -102,29 +100,64 @@ def _has_identity(runtime: Runtime) -> bool:
         return session.has_table(IDENTITY)
 
 
-def _closure(runtime: Runtime, tokens: Sequence[str]) -> list[str]:
+def _refuse_shared(runtime: Runtime, token: str) -> None:
+    """An office's number in the records of many people is nobody's: their rows are not those of who asks."""
+    if not _has_identity(runtime):
+        return
+    with runtime.warehouse.connect() as session:
+        shared = session.value(
+            f"select 1 from {IDENTITY} where identifier_token = $token and linked_by = 'shared'",  # noqa: S608
+            {"token": token},
+        )
+    if shared:
+        raise DataError(
+            "many customers have this identifier, so it does not say who is meant",
+            hint="ask by the person's own customer id or address",
+        )
+
+
+def _closure(runtime: Runtime, token: str) -> list[str]:
     """All identifiers of the person, with those that the links of the past say the person had last."""
-    found = set(tokens)
-    if _has_identity(runtime):
-        with runtime.warehouse.connect() as session:
-            links = last_owner_query(links_folder(runtime.workspace.history))
-            with session.registered(_asked=pa.table({"token": pa.array(sorted(found), pa.string())})):
-                rows = session.rows(
-                    f"""
-                    with people as (
-                        select customer_token from {IDENTITY} where identifier_token in (select token from _asked)
-                            or customer_token in (select token from _asked)
-                    ), own as (
-                        select unnest([identifier_token, customer_token]) as token from {IDENTITY}
-                        where customer_token in (from people)
-                    )
-                    select token from own
-                    union
-                    select identifier_token from ({links}) where customer_key in (from own)
-                    """  # noqa: S608  (names of ours)
-                )
-        found |= {token for (token,) in rows}
-    return sorted(found)
+    with runtime.warehouse.connect() as session:
+        links = last_owner_query(links_folder(runtime.workspace.history))
+        rows = session.rows(
+            f"""
+            with people as (
+                select customer_token from {IDENTITY} where identifier_token = $token or customer_token = $token
+            ), own as (
+                select unnest([identifier_token, customer_token]) as token from {IDENTITY}
+                where customer_token in (from people)
+            ), elsewhere as (
+                select identifier_token from {IDENTITY} where customer_token not in (from people)
+            )
+            select token from own
+            union
+            select identifier_token from ({links})
+            where customer_key in (from own) and identifier_token not in (from elsewhere)
+            """,  # noqa: S608  (names of ours)
+            {"token": token},
+        )
+    return sorted({token, *(found for (found,) in rows)})
+
+
+def _closure_of_vault(runtime: Runtime, token: str) -> list[str]:
+    """The same without a table of identities, as far as the vault alone can tell for certain.
+
+    Raises
+    ------
+    DataError
+        Several records have the identifier, and only validation can say whether they are one person.
+    """
+    vault = runtime.ledger.vault(runtime.keys)
+    subjects = {token, *vault.subjects_with(token)}
+    if len(subjects) > 2:
+        raise DataError(
+            f"{len(subjects) - 1} records have this identifier, and the warehouse does not say whose they are",
+            hint="run `personalization run` first: it finds out which records are one person",
+        )
+    items = [item for item in vault.of_subjects(sorted(subjects)) if item.field in NORMALISERS]
+    alone = {item.value_token for item in items if set(vault.subjects_with(item.value_token)) <= subjects}
+    return sorted(subjects | alone)
 
 
 def _held(runtime: Runtime, tokens: Iterable[str]) -> list[VaultItem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from personalization.ledger.schema import metadata
 
 TOKEN_LENGTH = 48
 """No token is longer; longer texts are looked into, because JSON may hold tokens."""
+
+OWNERS = ("customer_token", "customer_key")
 
 _ROWS_AT_ONCE = 10_000
 
@@ -38,11 +40,25 @@ class Relation:
     sql: str
     columns: tuple[tuple[str, str], ...]
 
-    def condition(self, columns: Iterable[str] | None = None) -> str:
-        """SQL that holds for rows with one of the tokens `$tokens` (also `$pattern`) in any of the columns."""
-        wanted = None if columns is None else set(columns)
-        parts = [_holds(quoted(name), kind) for name, kind in self.columns if wanted is None or name in wanted]
+    @property
+    def owner(self) -> str | None:
+        """The column that says whose a row is, whatever other identifiers stand in it."""
+        names = {name for name, _ in self.columns}
+        return next((name for name in OWNERS if name in names), None)
+
+    @property
+    def holds(self) -> str:
+        """SQL that holds for rows with one of the tokens `$tokens` (also `$pattern`) in any column."""
+        parts = [_holds(quoted(name), kind) for name, kind in self.columns]
         return f"({' or '.join(parts)})" if parts else "false"
+
+    @property
+    def condition(self) -> str:
+        """SQL that holds for the person's own rows: with one of the tokens, and not said to be somebody else's."""
+        if self.owner is None:
+            return self.holds
+        owner = quoted(self.owner)
+        return f"({self.holds} and ({owner} is null or {owner} in (select unnest($tokens))))"
 
 
 def _holds(column: str, kind: str) -> str:
@@ -52,11 +68,6 @@ def _holds(column: str, kind: str) -> str:
             f" else coalesce(regexp_matches({column}, $pattern), false) end"
         )
     return f"coalesce(regexp_matches({column}::varchar, $pattern), false)"
-
-
-def parameters(tokens: Sequence[str]) -> dict[str, Any]:
-    """The parameters of `Relation.condition`."""
-    return {"tokens": list(tokens), "pattern": "|".join(tokens)}
 
 
 def tables(engine: duckdb.DuckDBPyConnection, *, views: bool = False) -> list[Relation]:
@@ -92,23 +103,28 @@ def has_text(kind: str) -> bool:
 
 
 def rows_of(engine: duckdb.DuckDBPyConnection, relation: Relation, tokens: Sequence[str]) -> pa.Table:
-    """The rows of a relation that hold one of the tokens."""
-    query = f"select * from {relation.sql} where {relation.condition()}"  # noqa: S608  (names are quoted)
+    """The rows of a relation that are the person's."""
+    query = f"select * from {relation.sql} where {relation.condition}"  # noqa: S608  (names are quoted)
     return engine.sql(query, params=_used(relation, tokens)).to_arrow_table()
 
 
 def count_of(engine: duckdb.DuckDBPyConnection, relation: Relation, tokens: Sequence[str]) -> int:
-    """How many rows of a relation hold one of the tokens."""
+    """How many rows of a relation are the person's."""
     found = engine.execute(
-        f"select count(*) from {relation.sql} where {relation.condition()}",  # noqa: S608
+        f"select count(*) from {relation.sql} where {relation.condition}",  # noqa: S608
         _used(relation, tokens),
     ).fetchall()
     return int(found[0][0])
 
 
 def _used(relation: Relation, tokens: Sequence[str]) -> dict[str, Any]:
-    given, condition = parameters(tokens), relation.condition()
-    return {name: value for name, value in given.items() if f"${name}" in condition}
+    return used(relation.condition, tokens)
+
+
+def used(sql: str, tokens: Sequence[str]) -> dict[str, Any]:
+    """The parameters of `Relation.condition` that occur in a query."""
+    given = {"tokens": list(tokens), "pattern": "|".join(tokens)}
+    return {name: value for name, value in given.items() if f"${name}" in sql}
 
 
 def quoted(name: str) -> str:

@@ -55,13 +55,13 @@ class Work:
         """What there is to do for a person."""
         keys = runtime.keys
         identifiers = {kind: person.identifiers(kind) for kind in NORMALISERS}
-        addresses = {*person.values("email"), *identifiers["email"]}
+        addresses = {*(item.value for item in person.own("email")), *identifiers["email"]}
         values = {(item.field, item.value) for item in person.held if not _is_common(runtime, person, item.value_token)}
         values |= {(kind, value) for kind, found in identifiers.items() for value in found}
         plain = {value for found in identifiers.values() for value in found} | ({person.asked} - {""})
         return cls(
             tokens=person.tokens,
-            value_tokens=tuple(sorted({item.value_token for item in person.held if item.field in NORMALISERS})),
+            value_tokens=tuple(sorted({item.value_token for kind in NORMALISERS for item in person.own(kind)})),
             addresses=tuple(sorted(addresses)),
             values=tuple(sorted(values)),
             external_ids={

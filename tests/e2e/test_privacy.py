@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from personalization.privacy.inventory import without_purpose
+from personalization.privacy.inventory import CATEGORIES, area_of, without_purpose
 from personalization.privacy.needles import Needle
 from personalization.privacy.person import find_person
 from personalization.privacy.scan import scan
@@ -31,6 +31,11 @@ def allowed(root: Path) -> list[Path]:
     return [root / "var" / "demo", root / "var" / "exports", root / "var" / "keys.json"]
 
 
+def is_personal(table: str) -> bool:
+    area = area_of(table)
+    return area is not None and CATEGORIES[area.category].personal
+
+
 def test_no_address_is_outside_the_vault_and_the_exporter(line: Line) -> None:
     root = line.cli.root
     needles = [Needle("email", row["email"]) for row in customers(root)[:8]]
@@ -45,6 +50,8 @@ def test_everything_that_a_run_makes_has_a_stated_purpose(line: Line) -> None:
             " where table_schema not in ('main', 'information_schema', 'pg_catalog')"
         )
     assert without_purpose(columns) == [], "say in privacy/inventory.py what it is for"
+    about_people = {table for table, column in columns if column.endswith(("_token", "customer_key"))}
+    assert {table for table in about_people if not is_personal(table)} == set(), "its rows are about people"
 
 
 def test_a_customer_gets_a_copy_by_command(line: Line) -> None:
