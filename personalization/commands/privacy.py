@@ -73,7 +73,7 @@ def erase(
         )
         return
     out.print("[green]Erased.[/green] A byte scan of the state folder found nothing of the person.")
-    out.print(f"Receipt: {erased.receipt}")
+    out.print(f"Receipt: {erased.receipt}", soft_wrap=True)
     if erased.sources:
         out.print("[yellow]Your own source files still name the person:[/yellow]")
         for source in erased.sources:
@@ -95,7 +95,9 @@ def export(
     if as_json:
         print_json({"request": copy.request.request_id, "folder": str(copy.folder), "rows": copy.rows})
         return
-    out.print(f"{copy.rows:,} rows are in {copy.folder}: index.html to read, data.json to take elsewhere.")
+    out.print(
+        f"{copy.rows:,} rows are in {copy.folder}: index.html to read, data.json to take elsewhere.", soft_wrap=True
+    )
     out.print("Only this user can read them. Make sure who asks before you hand them out.")
 
 
@@ -115,7 +117,7 @@ def work(as_json: JsonFlag = False) -> None:
     if not done:
         out.print("No privacy request is open.")
     for each in done:
-        out.print(f"{each.request.request_id}: {each.outcome or each.waits}")
+        out.print(f"{each.request.request_id}: {each.outcome or each.waits}", soft_wrap=True)
 
 
 @app.command()
@@ -147,7 +149,9 @@ def audit(
             out.print(f"{finding.title}: {finding.detail}", markup=False, soft_wrap=True)
         if not made.findings:
             out.print("[green]No findings.[/green]")
-        out.print(f"{'Reproduced, the same bytes' if made.again else 'Report'}: {made.folder / 'index.html'}")
+        out.print(
+            f"{'Reproduced, the same bytes' if made.again else 'Report'}: {made.folder / 'index.html'}", soft_wrap=True
+        )
     if made.critical:
         raise typer.Exit(PrivacyError.exit_code)
 
@@ -225,16 +229,17 @@ def requests(
     if not shown:
         out.print("No privacy request is open.")
         return
-    table = Table("request", "kind", "received", "due", "status", "how it came", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("request", "received", "due", "status", "how it came"):
+        table.add_column(heading, no_wrap=heading != "how it came")
     for request in shown:
         late = request.is_overdue(now)
         left = (request.due_at - now).days
         deadline = f"{request.due_at:%Y-%m-%d}"
         if request.is_open:
-            deadline += " [red]overdue[/red]" if late else f" ({left} days left)"
+            deadline += " [red]overdue[/red]" if late else f", {left} days"
         table.add_row(
             request.request_id,
-            request.kind,
             f"{request.received_at:%Y-%m-%d}",
             deadline,
             request.outcome or request.basis or request.status,

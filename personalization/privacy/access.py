@@ -41,6 +41,7 @@ def gather(runtime: Runtime, asked: str | Person, request: Request, at: datetime
         "received_at": request.received_at,
         "made_at": at,
         "company": runtime.program.settings.name,
+        "platforms": {name: destination.platform for name, destination in runtime.program.destinations.items()},
         "identifiers": list(person.tokens),
         "vault": [{"field": item.field, "value": item.value, "source": item.source} for item in person.held],
         "agreed": _agreed(runtime, person),
@@ -84,10 +85,21 @@ def _agreed(runtime: Runtime, person: Person) -> Rows:
             "purpose": name,
             "title": _text(runtime.program.purposes[name].title),
             "state": state.state,
+            "in_words": _in_words(state.state, runtime.program.purposes[name].lawful_basis),
             "since": state.effective_at,
         }
         for name, state in states.items()
     ]
+
+
+def _in_words(state: str, lawful_basis: str) -> str:
+    if state == "granted":
+        return "you agreed"
+    if state == "withdrawn":
+        return "you withdrew or objected"
+    if lawful_basis == "consent":
+        return "you never agreed: it is not done"
+    return f"allowed without your consent ({lawful_basis.replace('_', ' ')}) until you object"
 
 
 def _consent(runtime: Runtime, person: Person) -> Rows:

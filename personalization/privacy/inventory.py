@@ -38,7 +38,7 @@ class Category:
     personal: bool = False
 
 
-_UNTIL_ERASED = "until erased, or until `retention` of program.yaml says"
+_UNTIL_ERASED = "until erased, or until its retention period ends"
 
 CATEGORIES: dict[str, Category] = {
     "identifiers": Category(
@@ -46,7 +46,7 @@ CATEGORIES: dict[str, Category] = {
         "to send what was agreed to, and to recognise people",
         "consent, or contract",
         _UNTIL_ERASED,
-        "the e-mail platforms of destinations.yaml get the e-mail address",
+        "the connected e-mail platforms get the e-mail address",
         personal=True,
     ),
     "pseudonyms": Category(
@@ -104,7 +104,7 @@ CATEGORIES: dict[str, Category] = {
         "to send what was decided, and to explain it",
         "consent (email.marketing)",
         _UNTIL_ERASED,
-        "the e-mail platforms of destinations.yaml get the mapped fields",
+        "the connected e-mail platforms get the mapped fields",
         personal=True,
     ),
     "exports": Category(
@@ -112,7 +112,7 @@ CATEGORIES: dict[str, Category] = {
         "to send each thing once, and to be able to account for it",
         "consent (email.marketing)",
         _UNTIL_ERASED,
-        "the e-mail platforms of destinations.yaml",
+        "the connected e-mail platforms",
         personal=True,
     ),
     "consent": Category(
@@ -129,7 +129,7 @@ CATEGORIES: dict[str, Category] = {
         "Webhook messages of platforms and shops, encrypted",
         "to keep opt-outs, purchases and results up to date",
         "as of what they say",
-        "as long as `serve` keeps bodies",
+        "until erased, or until its retention period ends",
         personal=True,
     ),
     "requests": Category(

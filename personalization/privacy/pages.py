@@ -36,7 +36,10 @@ def access_page(document: Mapping[str, Any]) -> str:
         _environment()
         .get_template("access.html.j2")
         .render(
-            **{key: document[key] for key in ("company", "request", "vault", "identifiers", "agreed", "consent")},
+            **{
+                key: document[key]
+                for key in ("company", "request", "vault", "identifiers", "agreed", "consent", "platforms")
+            },
             **{key: document[key] for key in ("purposes", "explanation", "messages")},
             received_at=shown(document["received_at"]),
             made_at=shown(document["made_at"]),

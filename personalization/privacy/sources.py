@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from personalization.demo import is_demo
 from personalization.privacy.needles import Needle
 from personalization.privacy.scan import scan
 from personalization.program.models import FilesSource
@@ -26,9 +27,10 @@ def source_folders(runtime: Runtime) -> list[Path]:
 
 
 def sources_inside(runtime: Runtime) -> list[Path]:
-    """Source folders within the state folder."""
+    """Source folders within the state folder; and in the demo what its stand-in for a platform holds."""
     state = runtime.workspace.state.resolve()
-    return [folder for folder in source_folders(runtime) if state in folder.parents]
+    stand_in = [runtime.workspace.state / "demo"] if is_demo(runtime) else []
+    return [*(folder for folder in source_folders(runtime) if state in folder.parents), *stand_in]
 
 
 def sources_that_name(runtime: Runtime, needles: Sequence[Needle]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -38,7 +39,10 @@ def is_personal(table: str) -> bool:
 
 def test_no_address_is_outside_the_vault_and_the_exporter(line: Line) -> None:
     root = line.cli.root
-    needles = [Needle("email", row["email"]) for row in customers(root)[:8]]
+    addresses = [row["email"] for row in customers(root)[:3]]
+    needles = [Needle("email", address) for address in addresses]
+    for name in ("md5", "sha1", "sha256"):  # without a key they can be guessed, so they are as good as the address
+        needles += [Needle(name, hashlib.new(name, address.encode()).hexdigest()) for address in addresses]
     assert scan(root / "var" / "exports", needles).hits, "the scan sees what is there"
     assert scan(root / "var", needles, without=allowed(root)).hits == ()
 

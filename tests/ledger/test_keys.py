@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from personalization.errors import KeyFileError
@@ -223,3 +224,14 @@ def test_a_key_file_from_before_there_were_signatures_gets_a_signing_key(known: 
     again = Keyring.load(known.path)
     assert again.public_key is not None
     assert verify_signature(again.public_key, signature, b"receipt")
+
+
+@pytest.mark.slow
+def test_ten_million_tokens_are_all_different(keys: Keyring) -> None:
+    """Invariant 42. Sixty bits of each are compared: when these differ, the tokens do."""
+    seen = np.empty(10_000_000, dtype="S12")
+    for start in range(0, len(seen), 500_000):
+        tokens = keys.tokens("email", [f"household{number}@example.com" for number in range(start, start + 500_000)])
+        seen[start : start + 500_000] = [token[-12:] for token in tokens]
+    seen.sort()
+    assert not (seen[1:] == seen[:-1]).any()
