@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from personalization.cli import app
+from personalization.commands.common import out
 from personalization.errors import DataError, ProgramError
 from personalization.ledger.links import ExpiredLink
 from tests.serve.pages.conftest import ann as ann
@@ -20,7 +21,7 @@ from tests.serve.pages.house import House
 @pytest.fixture
 def cli(house: House, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     monkeypatch.setenv("PERSONALIZATION_HOME", str(house.root))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(out, "width", 200)
     program = house.root / "program" / "program.yaml"
     program.write_text(program.read_text() + "serve: {public_url: https://mail.example.com}\n")
     house.runtime.__dict__.pop("program", None)

@@ -141,8 +141,11 @@ class _Export:
                 delivery = self._delivery(adapter, assignment, plan)
                 delivery.deliver()
                 self._retract_late(lease, run, delivery)
+                unknown = bool(self._outbox.rows(run, ("uncertain",), limit=1))
                 if delivery.reconcile():
                     delivery.deliver()
+                if unknown:  # a row that arrived only now may have brought somebody back who opted out meanwhile
+                    self._retract_late(lease, run, delivery)
         except LeaseLost:
             raise
         except ExportError as error:
