@@ -32,7 +32,7 @@ RETRY_SECONDS = 10
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Site:
     """What every page works with.
 
@@ -44,6 +44,7 @@ class Site:
 
     runtime: Runtime
     clock: Callable[[], datetime]
+    _keys_read: int | None = None
 
     @property
     def program(self) -> Program:
@@ -69,6 +70,7 @@ class Site:
         LinkRefused
             The link changes nothing, and so does the signal.
         """
+        self._follow_key_file()
         link = self.ledger.links.read(self.keys, kind, incoming.link, self.clock())
         visitor = look(self.ledger, self.keys, self.program, link)
         language = choose_language(self.program, incoming.wanted_language, visitor.locale, incoming.accept_language)
@@ -77,6 +79,16 @@ class Site:
             if self.recorder.opt_out_of_sale(visitor, how):
                 visitor = self.again(visitor)
         return visitor, language
+
+    def _follow_key_file(self) -> None:
+        """Know a new master key as soon as there is one: links that were made with it are out then."""
+        try:
+            changed = self.keys.path.stat().st_mtime_ns
+            if changed != self._keys_read:
+                self._keys_read = changed
+                self.keys.reload()
+        except (OSError, KeyFileError) as problem:  # the keys read before are still good
+            log.error("the key file can't be read again: %s", problem)
 
     def again(self, visitor: Visitor) -> Visitor:
         """The same person after something was recorded."""

@@ -176,6 +176,21 @@ def test_links_work_after_the_token_key_was_replaced(house: House, ann: str) -> 
     assert house.states("t1_k2_ann")["email.marketing"] == "withdrawn"
 
 
+def test_links_made_with_a_new_master_key_work_at_once(house: House, ann: str) -> None:
+    from personalization.ledger import Keyring, key_file
+
+    assert house.session.get(house.link("unsubscribe", ann)).status_code == 200
+    path = house.keys.path
+    key_file.change(path, lambda document: document["vault_keys"].update(v2=key_file.new_key()))
+    key_file.change(path, lambda document: document.update(vault_key="v2"))
+    [text] = house.ledger.links.issue(Keyring.load(path), "unsubscribe", [ann], "shop")
+    assert text.startswith("l1_v2_")
+    assert house.session.post(f"{house.base}/unsubscribe/{text}", data=ONE_CLICK).status_code == 200
+    assert house.states(ann)["email.marketing"] == "withdrawn"
+    path.rename(path.with_suffix(".away"))
+    assert house.session.get(f"{house.base}/unsubscribe/{text}").status_code == 200
+
+
 def test_a_ledger_that_can_not_be_written_is_no_success(house: House, ann: str) -> None:
     """Never a false 2xx: the mail program tries again."""
     holder = sqlite3.connect(house.root / "var" / "ledger.sqlite", isolation_level=None)
