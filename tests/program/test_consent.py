@@ -200,16 +200,18 @@ def test_every_language_has_every_word_and_fills_in_the_same(folder: Path) -> No
 
 
 def test_links_need_to_know_where_the_pages_are(folder: Path) -> None:
-    edit(
-        folder, "destinations.yaml", "fields: &fields", "fields: &fields\n      - {name: PREFS_URL, link: preferences}"
-    )
-    with pytest.raises(ProgramError, match=r"destinations\.mailchimp\.fields\.0\.link: the field PREFS_URL is a link"):
+    edit(folder, "program.yaml", "  public_url:", "  # public_url:")
+    edit(folder, "program.yaml", "\nserve:\n", "\n# serve:\n")
+    with pytest.raises(ProgramError) as caught:
         load_program(folder)
-    edit(folder, "program.yaml", "languages:", "serve: {public_url: http://mail.example.com}\nlanguages:")
+    line = line_of(folder, "destinations.yaml", "name: PREFS_URL")
+    assert f"destinations.yaml:{line}:" in str(caught.value)
+    assert "destinations.mailchimp.fields.1.link: the field PREFS_URL is a link" in str(caught.value)
+    edit(folder, "program.yaml", "\n# serve:\n", "\nserve: {public_url: http://mail.example.com}\n")
     with pytest.raises(ProgramError, match=r"serve\.public_url: 'http://mail\.example\.com' is no https address"):
         load_program(folder)
     edit(folder, "program.yaml", "http://mail", "https://mail")
-    assert load_program(folder).destinations["file"].fields[0].link == "preferences"
+    assert load_program(folder).destinations["file"].fields[1].link == "preferences"
     edit(folder, "destinations.yaml", "link: preferences}", "link: preferences, column: hero}")
     with pytest.raises(ProgramError, match="field PREFS_URL takes either a column or a link"):
         load_program(folder)
