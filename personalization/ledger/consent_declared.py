@@ -7,7 +7,7 @@ step of a double opt-in.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from personalization.ledger.consent_event import CONFIRM_BY, DOUBLE_OPT_IN_ID, ConsentEvent, notice_sha256
@@ -55,7 +55,7 @@ def declared_event(
     if waits or action == "confirm":
         proof[DOUBLE_OPT_IN_ID] = double_opt_in_id or source
     if waits:
-        proof[CONFIRM_BY] = (effective_at + declared.time_to_confirm).isoformat()
+        proof[CONFIRM_BY] = (effective_at + declared.time_to_confirm).astimezone(UTC).isoformat()
     return ConsentEvent(
         event_id=event_id,
         subject_token=subject_token,

@@ -7,7 +7,7 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from personalization.errors import DataError, did_you_mean
@@ -53,9 +53,9 @@ class ConsentEvent:
     notice_version, notice_sha256 : str, optional
         What the person was told: see `notice_sha256`.
     evidence : mapping, optional
-        Further proof as JSON values, without direct identifiers: `double_opt_in_id` and `confirm_by` (an ISO 8601
-        moment) of a grant that counts only once it is confirmed, `ip_token`, `ua_hash`, `gpc` (true when the browser
-        sent Global Privacy Control), `gpp_string` (as the IAB's Global Privacy Platform encodes it).
+        Further proof as JSON values, without direct identifiers: `double_opt_in_id` and `confirm_by` (a moment in UTC,
+        in ISO 8601) of a grant that counts only once it is confirmed, `ip_token`, `ua_hash`, `gpc` (true when the
+        browser sent Global Privacy Control), `gpp_string` (as the IAB's Global Privacy Platform encodes it).
     actor : str, optional
         Who entered it, when not the person: e.g. `support`.
 
@@ -113,12 +113,14 @@ class ConsentEvent:
             )
         if self.waits:
             try:
-                confirm_by(evidence)
+                sound = datetime.fromisoformat(evidence[CONFIRM_BY]).astimezone(UTC).isoformat() == evidence[CONFIRM_BY]
             except (KeyError, ValueError):
+                sound = False
+            if not sound:
                 raise DataError(
                     f"consent event '{self.event_id}' is a grant to be confirmed without a moment by when",
-                    hint=f"give the evidence {CONFIRM_BY} as in 2026-01-08T00:00:00+00:00",
-                ) from None
+                    hint=f"give the evidence {CONFIRM_BY} in UTC, as in 2026-01-08T00:00:00+00:00",
+                )
 
     @property
     def waits(self) -> bool:
@@ -167,11 +169,6 @@ CONTENT_COLUMNS = (
     "actor",
     "effective_at",
 )
-
-
-def confirm_by(evidence: Mapping[str, Any]) -> int:
-    """Until which microsecond since 1970 UTC, itself included, a grant with this evidence can be confirmed."""
-    return to_micros(datetime.fromisoformat(evidence[CONFIRM_BY]))
 
 
 def canonical_json(value: Mapping[str, Any]) -> str:

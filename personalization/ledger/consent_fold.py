@@ -9,18 +9,15 @@ the moment it was said. So a confirmation can't revive what was withdrawn since,
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, or_, select, type_coerce
 
-from personalization.ledger.consent_event import DOUBLE_OPT_IN_ID, OPT_OUT, confirm_by
+from personalization.ledger.consent_event import CONFIRM_BY, DOUBLE_OPT_IN_ID, OPT_OUT
 from personalization.ledger.engine import fetch_columns, one_of
 from personalization.ledger.schema import consent_events
 
@@ -28,6 +25,15 @@ GRANTED, WITHDRAWN = "granted", "withdrawn"
 
 _STATE = [("state", pa.string()), ("effective_at", pa.timestamp("us", tz="UTC")), ("event_id", pa.string())]
 SNAPSHOT = pa.schema([("subject_token", pa.string()), *_STATE])
+_SAID = pa.schema(
+    [
+        ("subject_token", pa.string()),
+        ("action", pa.string()),
+        ("effective_at", pa.timestamp("us", tz="UTC")),
+        ("event_id", pa.string()),
+        ("evidence", pa.string()),
+    ]
+)
 CUSTOMERS = pa.schema([("customer_token", pa.string()), *_STATE])
 
 
@@ -78,7 +84,8 @@ def read_events(
     in_two_steps = pa.array(waiting, pa.int8()).cast(pa.bool_())
     if not pc.any(in_two_steps).as_py():
         return table
-    asked = pc.unique(table.filter(in_two_steps)["subject_token"]).to_pylist()
+    # of everything there is, or of the few who said something since: their earlier grants belong to it
+    asked = pc.unique(table.filter(in_two_steps)["subject_token"]).to_pylist() if after_seq else subjects
     return pa.concat_tables([table.filter(pc.invert(in_two_steps)), _confirmed(connection, purpose, asked, until)])
 
 
@@ -93,35 +100,44 @@ _IN_TWO_STEPS = or_(
 
 
 def _confirmed(
-    connection: Connection, purpose: str, subjects: Sequence[str], until: Sequence[ColumnElement[bool]]
+    connection: Connection, purpose: str, subjects: Sequence[str] | None, until: Sequence[ColumnElement[bool]]
 ) -> pa.Table:
-    """The grants of some subjects that wait for nothing, among those whose evidence speaks of a confirmation."""
+    """The grants that wait for nothing, among those whose evidence speaks of a confirmation.
+
+    Parameters
+    ----------
+    subjects : sequence of str, optional
+        Of these identifier tokens; default: of all.
+    until : sequence of conditions
+        Which events there are to look at.
+    """
     columns = consent_events.c
     query = select(columns.subject_token, columns.action, _EFFECTIVE_AT, columns.event_id, columns.evidence).where(
-        columns.purpose == purpose, _IN_TWO_STEPS, one_of(connection, columns.subject_token, subjects), *until
+        columns.purpose == purpose, _IN_TWO_STEPS, *until
     )
-    grants: list[tuple[str, int, str, dict[str, Any]]] = []
-    confirmations: dict[tuple[str, str], list[int]] = defaultdict(list)
-    rows: Iterable[Any] = connection.execute(query)
-    for subject, action, effective_at, event_id, text in rows:
-        evidence = json.loads(text)
-        if action == "confirm":
-            confirmations[subject, evidence[DOUBLE_OPT_IN_ID]].append(effective_at)
-        else:
-            grants.append((subject, effective_at, event_id, evidence))
-    counted = [
-        (subject, GRANTED, effective_at, event_id)
-        for subject, effective_at, event_id, evidence in grants
-        if not evidence.get(DOUBLE_OPT_IN_ID)
-        or any(
-            effective_at <= moment <= confirm_by(evidence)
-            for moment in confirmations[subject, evidence[DOUBLE_OPT_IN_ID]]
+    if subjects is not None:
+        query = query.where(one_of(connection, columns.subject_token, subjects))
+    said = connection.execute(query).fetchall()
+    arrays = [pa.array(values, field.type) for values, field in zip(zip(*said, strict=True), _SAID, strict=True)]
+    return _query(
+        f"""
+        with steps as (
+            select
+                subject_token, action, effective_at, event_id,
+                evidence ->> '{DOUBLE_OPT_IN_ID}' as link,
+                (evidence ->> '{CONFIRM_BY}')::timestamptz as confirm_by
+            from said
         )
-    ]
-    if not counted:
-        return SNAPSHOT.empty_table()
-    arrays = [pa.array(values, field.type) for values, field in zip(zip(*counted, strict=True), SNAPSHOT, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SNAPSHOT)
+        select subject_token, '{GRANTED}' as state, effective_at, event_id
+        from steps g
+        where action = 'grant' and (coalesce(link, '') = '' or exists (
+            from steps c
+            where c.action = 'confirm' and c.subject_token = g.subject_token and c.link = g.link
+                and c.effective_at between g.effective_at and g.confirm_by
+        ))
+        """,  # noqa: S608  (names of ours)
+        said=pa.Table.from_arrays(arrays, schema=_SAID),
+    ).cast(SNAPSHOT)
 
 
 def fold(events: pa.Table) -> pa.Table:
@@ -181,13 +197,15 @@ def customer_consent(snapshot: pa.Table, identity: pa.Table) -> pa.Table:
 
 def _latest(query: str, **tables: pa.Table) -> pa.Table:
     """Run a query in which `{order}` puts the row that counts first; equal rows are told apart by their event id."""
+    return _query(query.format(order=f"effective_at desc, state = '{WITHDRAWN}' desc, event_id"), **tables)
+
+
+def _query(query: str, **tables: pa.Table) -> pa.Table:
     with _duckdb().cursor() as connection:
         connection.execute("set timezone = 'UTC'")
         for name, table in tables.items():
             connection.register(name, table)
-        return connection.sql(
-            query.format(order=f"effective_at desc, state = '{WITHDRAWN}' desc, event_id")
-        ).to_arrow_table()
+        return connection.sql(query).to_arrow_table()
 
 
 @lru_cache(maxsize=1)

@@ -89,6 +89,8 @@ def test_a_past_day_sees_the_confirmation_only_afterwards(ledger: Ledger) -> Non
         ("confirm", None, "confirms nothing"),
         ("grant", {"double_opt_in_id": "L"}, "without a moment by when"),
         ("grant", {"double_opt_in_id": "L", "confirm_by": "soon"}, "without a moment by when"),
+        ("grant", {"double_opt_in_id": "L", "confirm_by": "2026-06-08T12:00:00"}, "without a moment by when"),
+        ("grant", {"double_opt_in_id": "L", "confirm_by": "2026-06-08T12:00:00+02:00"}, "hint: give .* in UTC"),
         ("grant", {"double_opt_in_id": 7}, "double_opt_in_id = 7, which is no text"),
         ("withdraw", {"gpc": "1"}, "gpc = '1', which is no true or false"),
     ],
