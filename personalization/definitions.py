@@ -1,11 +1,12 @@
 """The map: every asset, check, job, schedule, sensor and resource of the line, in the order the data take.
 
 sync → validation → normalise → features → scoring → segments → decisions → export → experiments and monitoring
+And between two runs of the line: what webhooks and opt-outs bring, for the people they concern (live_assets).
 """
 
 import dagster as dg
 
-from personalization import jobs, schedules, sensors
+from personalization import jobs, live_assets, schedules, sensors
 from personalization.privacy import assets as privacy
 from personalization.resources import RuntimeResource
 from personalization.runtime import Runtime
@@ -27,6 +28,7 @@ from personalization.stages.validation import assets as validation
 from personalization.stages.validation import checks as validation_checks
 
 STAGES = (sync, validation, normalise, features, scoring, segments, decisions, export, experiments, monitoring, privacy)
+BETWEEN_RUNS = (live_assets,)
 CHECKS = (
     validation_checks,
     scoring_checks,
@@ -46,7 +48,7 @@ def definitions(runtime: Runtime, loggers: dict[str, dg.LoggerDefinition] | None
         timezone=program.settings.timezone,
         end_offset=1,  # a day can be run from its first instant on: it looks only at what came before
     )
-    assets = [asset for stage in STAGES for asset in stage.assets(program, daily)]
+    assets = [asset for stage in (*STAGES, *BETWEEN_RUNS) for asset in stage.assets(program, daily)]
     return dg.Definitions(
         # a run is for one day: `as_of` is a single instant, so a backfill is one run a partition
         assets=[asset.with_attributes(backfill_policy=dg.BackfillPolicy.multi_run(1)) for asset in assets],

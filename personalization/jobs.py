@@ -1,7 +1,6 @@
 """Jobs: which assets run together. And how the CLI runs one, in this process, with progress and crash healing."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import sys
@@ -18,6 +17,7 @@ from personalization import __version__
 from personalization.as_of import AsOf
 from personalization.crash_points import crash_point
 from personalization.errors import PersonalizationError, did_you_mean
+from personalization.run_lock import only_run
 from personalization.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -26,14 +26,16 @@ TRAINING = dg.AssetSelection.assets(["scores", "propensity_model"])
 AUDIT = dg.AssetSelection.assets(["monitoring", "platform_audit"], ["privacy", "compliance_audit"])
 PID_TAG = "personalization/pid"
 
+LIVE = dg.AssetSelection.groups("live")
+
 refresh = dg.define_asset_job(
     "refresh",
-    selection=dg.AssetSelection.all() - AUDIT,
+    selection=dg.AssetSelection.all() - AUDIT - LIVE,
     description="Every stage from the sources to the report, for one as_of day; trains the model when it is due.",
 )
 daily_refresh = dg.define_asset_job(
     "daily_refresh",
-    selection=dg.AssetSelection.all() - AUDIT - TRAINING,
+    selection=dg.AssetSelection.all() - AUDIT - LIVE - TRAINING,
     description="Every stage but training, for one as_of day.",
 )
 weekly_training = dg.define_asset_job(
@@ -43,7 +45,7 @@ weekly_training = dg.define_asset_job(
 )
 decide = dg.define_asset_job(
     "decide",
-    selection=dg.AssetSelection.all() - AUDIT - dg.AssetSelection.groups("export", "monitoring"),
+    selection=dg.AssetSelection.all() - AUDIT - LIVE - dg.AssetSelection.groups("export", "monitoring"),
     description="Every stage up to the decisions; nothing is exported.",
 )
 monthly_audit = dg.define_asset_job(
@@ -53,8 +55,21 @@ monthly_audit = dg.define_asset_job(
 )
 
 
+apply_inbox = dg.define_asset_job(
+    "apply_inbox",
+    selection=dg.AssetSelection.assets(["live", "touched_customers"]),
+    description="New webhook events into the tables, and what follows for the people they concern, up to the e-mail "
+    "platforms.",
+)
+push_opt_outs = dg.define_asset_job(
+    "push_opt_outs",
+    selection=dg.AssetSelection.assets(["live", "opt_outs"]),
+    description="Tells every e-mail platform of opt-outs, hard bounces and complaints that it has not been told.",
+)
+
+
 def all_jobs() -> list:
-    return [refresh, daily_refresh, decide, weekly_training, monthly_audit]
+    return [refresh, daily_refresh, decide, weekly_training, monthly_audit, apply_inbox, push_opt_outs]
 
 
 @dataclass(frozen=True)
@@ -193,26 +208,6 @@ def sweep_dead_runs(instance: dg.DagsterInstance) -> list[str]:
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             swept.append(run.run_id)
     return swept
-
-
-@contextlib.contextmanager
-def only_run(runtime: Runtime) -> Iterator[None]:
-    """One CLI run a workspace at a time. The lock is the kernel's: it goes when its process goes."""
-    runtime.workspace.state.mkdir(parents=True, exist_ok=True)
-    path = runtime.workspace.state / "run.lock"
-    with path.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise PersonalizationError(
-                f"another run is at work in {runtime.workspace.state} (process {lock.read().strip() or 'unknown'})",
-                hint="wait for it to end; a killed run leaves no lock behind",
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
 
 
 def _finish_erasures(runtime: Runtime) -> None:

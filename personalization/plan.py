@@ -74,7 +74,8 @@ def plan_in_copy(runtime: Runtime, as_of: AsOf, *, on_progress: Callable[..., No
     PersonalizationError
         Whatever would stop the run itself.
     """
-    from personalization.jobs import only_run, run_in_process
+    from personalization.jobs import run_in_process
+    from personalization.run_lock import only_run
     from personalization.stages.export.planner import plan_destination
 
     with only_run(runtime), _copy_of(runtime) as copy:

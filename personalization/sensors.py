@@ -5,6 +5,7 @@ never run again. A tick that is repeated after a crash asks for a second run, wh
 """
 
 import hashlib
+import time
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -14,6 +15,10 @@ from personalization import jobs
 from personalization.program import Program
 from personalization.program.models import FilesSource
 from personalization.runtime import Runtime
+from personalization.touched import something_new
+
+INBOX_TAG = "personalization/inbox"
+"""Up to which webhook event a run was asked for."""
 
 
 def all_sensors(program: Program) -> list[dg.SensorDefinition]:
@@ -57,7 +62,52 @@ def all_sensors(program: Program) -> list[dg.SensorDefinition]:
         swept = jobs.sweep_dead_runs(context.instance)
         return dg.SkipReason(f"marked as failed: {', '.join(swept)}" if swept else "no killed run")
 
-    return [source_files_changed, program_changed, killed_runs]
+    @dg.sensor(
+        name="inbox_events",
+        jobs=[jobs.apply_inbox, jobs.daily_refresh],
+        minimum_interval_seconds=10,
+        description="Applies webhook events, and makes again what follows for the people they concern. It only wakes: "
+        "how far events are applied is in the ledger, whatever became of this sensor's memory.",
+    )
+    def inbox_events(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        runtime = Runtime.from_environment()
+        if not runtime.workspace.warehouse.exists():
+            return dg.RunRequest(job_name=jobs.daily_refresh.name, partition_key=today())
+        with runtime.ledger:
+            if not something_new(runtime):
+                return dg.SkipReason("nothing is new")
+            last = runtime.ledger.inbox.last_seq()
+        busy = _busy(context.instance, jobs.apply_inbox.name, rest_seconds=300)
+        return busy or dg.RunRequest(job_name=jobs.apply_inbox.name, tags={INBOX_TAG: str(last)})
+
+    @dg.sensor(
+        name="opt_outs",
+        job=jobs.push_opt_outs,
+        minimum_interval_seconds=10,
+        description="Tells the platforms of opt-outs, hard bounces and complaints within a minute, also when the last "
+        "attempt failed.",
+    )
+    def opt_outs(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        runtime = Runtime.from_environment()
+        with runtime.ledger:
+            waiting = [name for name in runtime.program.destinations if runtime.ledger.pushes.waiting(name)]
+        if not waiting:
+            return dg.SkipReason("every destination knows of every opt-out")
+        return _busy(context.instance, jobs.push_opt_outs.name, rest_seconds=15) or dg.RunRequest()
+
+    return [source_files_changed, program_changed, killed_runs, inbox_events, opt_outs]
+
+
+def _busy(instance: dg.DagsterInstance, job: str, *, rest_seconds: float) -> dg.SkipReason | None:
+    """Why another run of a job makes no sense now: one is under way, or the last one failed a moment ago."""
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job), limit=1):
+        run = record.dagster_run
+        if not run.is_finished:
+            return dg.SkipReason(f"run {run.run_id[:8]} is under way")
+        ended = record.end_time or 0.0
+        if run.status == dg.DagsterRunStatus.FAILURE and time.time() - ended < rest_seconds:
+            return dg.SkipReason(f"run {run.run_id[:8]} failed; the next one is tried in a moment")
+    return None
 
 
 def _source_files_fingerprint(runtime: Runtime) -> str:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from personalization.commands.apply import retract
 from personalization.commands.common import AsOfOption, JsonFlag, current_runtime, day_of, err, out, print_json
 
 if TYPE_CHECKING:
     from personalization.runtime import Runtime
 
 app = typer.Typer(help="Plan, run and look after the destinations.", no_args_is_help=True)
+app.command()(retract)
 
 Destination = Annotated[str, typer.Argument(help="A destination of program/destinations.yaml.")]
 Destinations = Annotated[

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from personalization.commands.apply import apply
 from personalization.commands.common import JsonFlag, current_runtime, out, print_json
 
 if TYPE_CHECKING:
     from personalization.ledger.inbox_dead import DeadLetter
 
-app = typer.Typer(help="Look at the webhook events that came.", no_args_is_help=True)
+app = typer.Typer(help="Look at the webhook events that came, and apply them.", no_args_is_help=True)
+app.command()(apply)
 
 
 @app.command()

@@ -96,6 +96,7 @@ class Consent:
         *,
         effective_before: datetime | None = None,
         up_to_seq: int | None = None,
+        subjects: Sequence[str] | None = None,
         connection: Connection | None = None,
     ) -> pa.Table:
         """The state of every identifier that ever said anything about a purpose. Who is absent is denied.
@@ -109,6 +110,8 @@ class Consent:
             never gives it, because an opt-out counts whatever day the export is made for.
         up_to_seq : int, optional
             Only the first events of the chain, to reproduce what was known then.
+        subjects : sequence of str, optional
+            Only these identifiers.
         connection : Connection, optional
             An open `Ledger.read` snapshot to look through; default: the ledger as of this call.
 
@@ -118,9 +121,11 @@ class Consent:
             `subject_token`, `state` (granted or withdrawn), `effective_at`, `event_id`; in no particular order.
         """
         with nullcontext(connection) if connection is not None else self._ledger.read() as reader:
-            if effective_before is not None or up_to_seq is not None:
+            if effective_before is not None or up_to_seq is not None or subjects is not None:
                 before = None if effective_before is None else to_micros(effective_before)
-                return fold(read_events(reader, purpose, up_to_seq=up_to_seq, effective_before=before))
+                return fold(
+                    read_events(reader, purpose, up_to_seq=up_to_seq, effective_before=before, subjects=subjects)
+                )
             return self._current(reader, purpose)
 
     def state(

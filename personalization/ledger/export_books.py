@@ -74,6 +74,10 @@ class Books:
         return {**asdict(self), "closes": self.closes}
 
 
+OPT_OUTS = "opt-outs"
+"""In place of a plan's hash: the run only told the destination of opt-outs."""
+
+
 class ExportBooks:
     """The books of all export runs of a ledger."""
 
@@ -88,12 +92,12 @@ class ExportBooks:
     def history(
         self, *, destination: str | None = None, as_of: AsOf | None = None, limit: int | None = None
     ) -> list[Books]:
-        """Books of the runs so far, the newest first."""
+        """Books of the runs so far, the newest first. Runs that only pushed opt-outs belong to no `as_of`."""
         query = select(export_runs.c.run).order_by(export_runs.c.run.desc()).limit(limit)
         if destination is not None:
             query = query.where(export_runs.c.destination == destination)
         if as_of is not None:
-            query = query.where(export_runs.c.as_of == as_of.key)
+            query = query.where(export_runs.c.as_of == as_of.key, export_runs.c.plan_hash != OPT_OUTS)
         with self._ledger.read() as connection:
             runs: list[int] = list(connection.execute(query).scalars())
             return [read_books(connection, run) for run in runs]

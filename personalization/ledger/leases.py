@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 120.0
 
 
+class LeaseHeld(ExportError):
+    """Another process works on it."""
+
+
 class LeaseLost(ExportError):
     """Another holder has taken over: whatever this process still wanted to do, it must not."""
 
@@ -96,7 +100,7 @@ class Leases:
             known = connection.execute(select(leases).where(leases.c.resource == resource)).one_or_none()
             if known is not None and known.expires_at > moment and not is_gone(known.process):
                 host, pid, _ = known.process.rsplit(":", 2)
-                raise ExportError(
+                raise LeaseHeld(
                     f"'{resource}' is being worked on by process {pid} on {host}, since "
                     f"{known.acquired_at:%Y-%m-%d %H:%M:%S} UTC",
                     hint="wait for it to end; should it hang, stop it and run again",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from personalization.ledger.inbox import Inbox
     from personalization.ledger.leases import Leases
     from personalization.ledger.outbox import Outbox
+    from personalization.ledger.pushes import Pushes
     from personalization.ledger.requests import Requests
     from personalization.ledger.sends import Sends
 
@@ -138,6 +139,12 @@ class Ledger:
         from personalization.ledger.leases import Leases
 
         return Leases(self)
+
+    @cached_property
+    def pushes(self) -> Pushes:
+        from personalization.ledger.pushes import Pushes
+
+        return Pushes(self)
 
     @cached_property
     def requests(self) -> Requests:

@@ -159,8 +159,12 @@ class Sends:
             _hand_over(connection, moved)
         return refused
 
-    def releases(self, before: date, *, since: date, campaigns: Iterable[str] = ()) -> pa.Table:
+    def releases(
+        self, before: date, *, since: date, campaigns: Iterable[str] = (), tokens: Sequence[str] | None = None
+    ) -> pa.Table:
         """Releases of days in [since, before), and all earlier ones of some campaigns.
+
+        `tokens`: only those to people with one of these identifiers.
 
         Returns
         -------
@@ -178,6 +182,11 @@ class Sends:
             .order_by(columns.id)
         )
         with self._ledger.read() as connection:
+            if tokens is not None:
+                places = (
+                    one_of(connection, column, tokens) for column in (columns.customer_token, columns.address_token)
+                )
+                query = query.where(or_(*places))
             found = connection.execute(query).fetchall()
         if not found:
             return RELEASES.empty_table()

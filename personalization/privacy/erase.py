@@ -90,7 +90,7 @@ def erase(
     PrivacyError
         Something of the person is left, which is named; or a destination could not be cleared. Run it again.
     """
-    from personalization.jobs import only_run
+    from personalization.run_lock import only_run
 
     with only_run(runtime):
         return _Erasure(runtime, at, on_progress or (lambda step: None)).run(asked, manner, request_id)

@@ -82,10 +82,10 @@ def prepare(workspace: Workspace) -> PreparedProject:
         return prepared
     prepared.folder.mkdir(parents=True, exist_ok=True)
     if not prepared.project.is_dir():
-        with _finished_as(prepared.project) as folder:
+        with finished_as(prepared.project) as folder:
             _copy_project(folder)
-    with _finished_as(prepared.manifest.parent) as folder:
-        _run(workspace, prepared, ["parse"], folder)
+    with finished_as(prepared.manifest.parent) as folder:
+        run_prepared(workspace, prepared, ["parse"], folder)
     for other in workspace.dbt_target.iterdir():
         if other != prepared.folder:
             shutil.rmtree(other, ignore_errors=True)
@@ -153,7 +153,7 @@ def run(workspace: Workspace, arguments: list[str], variables: dict[str, Any], n
         See `explain`.
     """
     prepared = prepare(workspace)
-    _run(workspace, prepared, [*arguments, "--vars", json.dumps(variables)], prepared.target(name))
+    run_prepared(workspace, prepared, [*arguments, "--vars", json.dumps(variables)], prepared.target(name))
 
 
 def command() -> list[str]:
@@ -233,7 +233,7 @@ def _copy_project(folder: Path) -> None:
 
 
 @contextmanager
-def _finished_as(final: Path) -> Iterator[Path]:
+def finished_as(final: Path) -> Iterator[Path]:
     """A new folder that gets its final name when the block ends well. If another process was first, ours goes away."""
     folder = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
     try:
@@ -255,7 +255,7 @@ def _to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _run(workspace: Workspace, prepared: PreparedProject, arguments: list[str], target: Path) -> None:
+def run_prepared(workspace: Workspace, prepared: PreparedProject, arguments: list[str], target: Path) -> None:
     forget_results(target)
     folder = str(prepared.project)
     places = [

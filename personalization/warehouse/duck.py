@@ -6,11 +6,13 @@ between stages; dbt, which runs in a process of its own, finds the file free.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ import pyarrow as pa
 
 from personalization.as_of import AsOf
 from personalization.errors import WarehouseError
+
+log = logging.getLogger(__name__)
 
 _LOCK = re.compile(r"Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 
@@ -73,7 +77,7 @@ class Warehouse:
                 connection.execute("set timezone = 'UTC'")  # no result may depend on the machine's own zone
                 connection.execute("set enable_progress_bar = false")  # it would write over our own
                 return connection
-            except duckdb.IOException as error:
+            except duckdb.Error as error:
                 lock = _LOCK.search(str(error))
                 if lock and time.monotonic() < deadline:
                     time.sleep(0.2)
@@ -85,8 +89,37 @@ class Warehouse:
                     ) from None
                 raise WarehouseError(
                     f"the warehouse {self.path} can't be opened: {_first_line(error)}",
-                    hint="it is a cache: move it away and run again to rebuild it from landing and ledger",
+                    hint="it is a cache: `personalization run` sets it aside and rebuilds it from landing and ledger",
                 ) from None
+
+    def set_aside_if_damaged(self) -> Path | None:
+        """Move a file that DuckDB can't open for damage to a folder `damaged` beside it, with its write-ahead log.
+
+        Call it before everything is made again: the warehouse is a cache, and the next run rebuilds it.
+
+        Returns
+        -------
+        Path or None
+            The folder it was moved to; None when it opens, does not exist, or another process holds it.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            duckdb.connect(str(self.path)).close()
+        except duckdb.Error as error:
+            if _LOCK.search(str(error)):
+                return None
+            reason = _first_line(error)
+        else:
+            return None
+        folder = self.path.parent / "damaged" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        folder.mkdir(parents=True)
+        for path in (self.path, self.path.with_name(f"{self.path.name}.wal")):
+            if path.exists():
+                path.rename(folder / path.name)
+        (folder / "why.txt").write_text(f"{reason}\n", encoding="utf-8")
+        log.error("the warehouse %s is damaged and was moved to %s: %s", self.path, folder, reason)
+        return folder
 
 
 class Session:
@@ -94,6 +127,7 @@ class Session:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.raw = connection
+        self._in_transaction = False
 
     @property
     def ibis(self) -> Any:
@@ -120,14 +154,21 @@ class Session:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing."""
+        """All or nothing. Inside another transaction it is a part of that one."""
+        if self._in_transaction:
+            yield
+            return
         self.raw.execute("begin transaction")
+        self._in_transaction = True
         try:
             yield
         except BaseException:
             self.raw.execute("rollback")
             raise
-        self.raw.execute("commit")
+        else:
+            self.raw.execute("commit")
+        finally:
+            self._in_transaction = False
 
     @contextmanager
     def registered(self, **tables: pa.Table) -> Iterator[None]:
@@ -176,6 +217,30 @@ class Session:
             self.raw.execute(f"insert into {table} from _new_day order by all")
             count = int(self.value("select count(*) from _new_day"))
             self.raw.execute("drop table _new_day")
+        return count
+
+    def replace_rows(
+        self, table: str, where: str, query: str, parameters: list[Any] | dict[str, Any] | None = None
+    ) -> int:
+        """Replace some rows of `schema.name` by a query's rows, all or nothing. Returns the number of rows written.
+
+        Raises
+        ------
+        WarehouseError
+            The table has other columns than the query.
+        """
+        with self.transaction():
+            self.raw.execute(f"create or replace temp table _new_rows as {query}", parameters)
+            shape = "select column_name, column_type from (describe {})"
+            if self.rows(shape.format("_new_rows")) != self.rows(shape.format(table)):
+                raise WarehouseError(
+                    f"{table} has other columns than the program now gives it",
+                    hint="run `personalization run` once: after it, the rows of single customers can be made again",
+                )
+            self.raw.execute(f"delete from {table} where {where}")  # noqa: S608  (names of ours)
+            self.raw.execute(f"insert into {table} from _new_rows order by all")
+            count = int(self.value("select count(*) from _new_rows"))
+            self.raw.execute("drop table _new_rows")
         return count
 
     def fingerprint(self, table: str) -> str:

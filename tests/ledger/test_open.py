@@ -29,6 +29,7 @@ def test_migrations_and_schema_say_the_same(ledger: Ledger) -> None:
 
     import personalization.ledger.inbox_schema
     import personalization.ledger.outbox
+    import personalization.ledger.pushes
     import personalization.ledger.requests  # noqa: F401  (their tables belong to the schema as well)
 
     with ledger.read() as connection:

@@ -12,6 +12,7 @@ from personalization.as_of import AsOf
 from personalization.errors import DataError
 from personalization.program import Program
 from personalization.rules import ProgramRules, evaluation_query
+from personalization.rules.compile import CUSTOMER_DAY
 from personalization.stages.decisions.assignment import arm_sql, held_out_sql
 from personalization.stages.decisions.campaigns import (
     RunningCampaign,
@@ -32,7 +33,15 @@ DEMOGRAPHICS = ("age_band", "income_band", "household_size", "marital_status", "
 CARRIED = ("email_token", "purchase_score", "orders_84d", *DEMOGRAPHICS)
 
 
-def evaluate(session: Session, program: Program, campaigns: Sequence[RunningCampaign], as_of: AsOf) -> None:
+def evaluate(
+    session: Session,
+    program: Program,
+    campaigns: Sequence[RunningCampaign],
+    as_of: AsOf,
+    *,
+    profile: str = PROFILE,
+    customer_day: str = CUSTOMER_DAY,
+) -> None:
     """Make `_evaluated`: every rule and value that the campaigns need, and the columns that gates look at."""
     rules: ProgramRules = campaigns[0].rules
     columns = dict.fromkeys([*CARRIED, *(field for running in campaigns for field in running.fields)])
@@ -42,7 +51,8 @@ def evaluate(session: Session, program: Program, campaigns: Sequence[RunningCamp
         values={value_column(running.name): running.value for running in campaigns if running.value is not None},
         membership=MEMBERSHIP,
         columns=list(columns),
-        profile=PROFILE,
+        profile=profile,
+        customer_day=customer_day,
     )
     holdout = program.settings.holdout
     session.execute(f"""

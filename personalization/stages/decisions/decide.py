@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from personalization.as_of import AsOf
 from personalization.errors import DataError, ProgramError
+from personalization.ledger.news import Position, position
 from personalization.ledger.sends import RELEASES
 from personalization.program import Program
 from personalization.stages.decisions.campaigns import RunningCampaign, block_column, running_campaigns
 from personalization.stages.decisions.candidates import collect, create_candidates, evaluate, require_inputs
 from personalization.stages.decisions.fatigue import (
     MAILINGS,
+    SENDS,
     SPENT,
     TIERS,
     columns_of_sends,
@@ -27,6 +29,7 @@ from personalization.stages.decisions.fatigue import (
 from personalization.stages.decisions.gates import LOST_TO, SEND, gates
 from personalization.stages.decisions.permission import Permissions, read_permissions
 from personalization.stages.decisions.protocol import fix_protocols
+from personalization.stages.validation.applied import DECIDED, LANDED, Applied, read_applied, write_applied
 from personalization.warehouse import Session
 
 if TYPE_CHECKING:
@@ -86,10 +89,34 @@ def decide_day(session: Session, ledger: Ledger, program: Program, as_of: AsOf) 
     require_inputs(session, as_of)
     campaigns = running_campaigns(program, as_of)
     fix_protocols(ledger, campaigns, as_of)
+    with ledger.read() as connection:
+        seen = position(connection)  # before the snapshots: what comes in between is looked at again, not missed
     permissions = read_permissions(ledger, session, (running.campaign.purpose for running in campaigns), as_of)
+    releases = read_releases(ledger, program, campaigns, as_of)
+    with session.transaction():
+        decided = decide(session, program, campaigns, permissions, as_of, releases)
+        mark_decided(session, program, seen)
+    return decided
+
+
+def read_releases(
+    ledger: Ledger,
+    program: Program,
+    campaigns: Sequence[RunningCampaign],
+    as_of: AsOf,
+    tokens: Sequence[str] | None = None,
+) -> pa.Table:
+    """What was released before the day and may count now; `tokens`: only to people with one of these identifiers."""
     since = as_of.shift(-horizon_days(program.settings.fatigue)).day
-    releases = ledger.sends.releases(as_of.day, since=since, campaigns=[running.name for running in campaigns])
-    return decide(session, program, campaigns, permissions, as_of, releases)
+    names = [running.name for running in campaigns]
+    return ledger.sends.releases(as_of.day, since=since, campaigns=names, tokens=tokens)
+
+
+def mark_decided(session: Session, program: Program, seen: Position) -> None:
+    """Note what the decisions know of: the webhook events that the tables know of, and what the ledger had learnt."""
+    landed = read_applied(session, LANDED) or Applied()
+    mark = replace(landed, suppressions=seen.suppressions, consents=seen.consents, program=program.hash)
+    write_applied(session, DECIDED, mark)
 
 
 def decide(
@@ -99,20 +126,39 @@ def decide(
     permissions: Permissions,
     as_of: AsOf,
     releases: pa.Table = RELEASES.empty_table(),
+    *,
+    among: str | None = None,
+    sends: str = SENDS,
+    **tables: str,
 ) -> Decided:
-    """`decide_day` with the ledger's part given: it reads and writes only the warehouse."""
+    """`decide_day` with the ledger's part given: it reads and writes only the warehouse.
+
+    Parameters
+    ----------
+    among : str, optional
+        A table of the column `customer_token`: replace the decisions about these customers only.
+    sends : str
+        Where reported mailings are.
+    **tables
+        Where `evaluate` reads the `profile` and `customer_day`, when these hold some customers only.
+    """
     create_candidates(session, program)
     if campaigns:
-        evaluate(session, program, campaigns, as_of)
+        evaluate(session, program, campaigns, as_of, **tables)
         collect(session, program, campaigns)
     with (
         session.registered(_consents=permissions.consents, _suppressed=permissions.suppressed),
-        mailings(session, program, releases, as_of),
+        mailings(session, program, releases, as_of, sends),
     ):
         session.execute(f"create or replace temp table _judged as {_judged(program, as_of)}")
     _check_totals(session, as_of)
-    rows = session.replace_day(DECISIONS, as_of, _decisions(program, as_of))
-    session.replace_day(TIERS, as_of, _tiers(as_of))
+    if among is None:
+        rows = session.replace_day(DECISIONS, as_of, _decisions(program, as_of))
+        session.replace_day(TIERS, as_of, _tiers(as_of))
+    else:
+        whose = f"as_of = date '{as_of.key}' and customer_token in (from {among})"
+        rows = session.replace_rows(DECISIONS, whose, _decisions(program, as_of))
+        session.replace_rows(TIERS, whose, _tiers(as_of))
     session.replace_day(
         SUMMARY,
         as_of,

@@ -80,7 +80,7 @@ def _windows(fatigue: Fatigue) -> list[int]:
 
 
 @contextmanager
-def mailings(session: Session, program: Program, releases: pa.Table, as_of: AsOf) -> Iterator[None]:
+def mailings(session: Session, program: Program, releases: pa.Table, as_of: AsOf, sends: str = SENDS) -> Iterator[None]:
     """While the block runs, three temporary tables of what counts on a day.
 
     `_mailings`: `customer_token`, `event` (always sent), `event_day`, `events`; `campaign` and `version` of a release
@@ -92,6 +92,8 @@ def mailings(session: Session, program: Program, releases: pa.Table, as_of: AsOf
     ----------
     releases : pyarrow.Table
         `Sends.releases` before the day.
+    sends : str
+        Where reported mailings are.
     """
     versions = pa.table(
         {
@@ -100,7 +102,7 @@ def mailings(session: Session, program: Program, releases: pa.Table, as_of: AsOf
         }
     )
     since = as_of.shift(-horizon_days(program.settings.fatigue)).day
-    reported = named_events(session, program, since=since, before=as_of.day)
+    reported = named_events(session, program, since=since, before=as_of.day, sends=sends)
     with session.registered(_releases=releases, _versions=versions, _reported=reported):
         session.execute(f"create or replace temp table _released as {_RELEASED}")
         session.execute(f"create or replace temp table _open_named as {_unreported('_released', named=True)}")
@@ -108,7 +110,7 @@ def mailings(session: Session, program: Program, releases: pa.Table, as_of: AsOf
         session.execute(f"""
             create or replace temp table {MAILINGS} as
             select customer_token, 'sent' as event, event_day, events, null as campaign, null as version
-            from {SENDS} where event = 'sent' and event_day < date '{as_of.key}'
+            from {sends} where event = 'sent' and event_day < date '{as_of.key}'
             union all
             select customer_token, 'sent', event_day, 1, campaign, version from _unreported
         """)  # noqa: S608
@@ -130,7 +132,9 @@ def mailings(session: Session, program: Program, releases: pa.Table, as_of: AsOf
             session.execute(f"drop table if exists {table}")
 
 
-def named_events(session: Session, program: Program, *, since: date, before: date | None = None) -> pa.Table:
+def named_events(
+    session: Session, program: Program, *, since: date, before: date | None = None, sends: str = SENDS
+) -> pa.Table:
     """Reported mailings of the days in [since, before), one row each: `customer_token`, `event_day`, `campaign`.
 
     `campaign` is the campaign of the program that the report names, by its name or title in any case; else NULL.
@@ -145,7 +149,7 @@ def named_events(session: Session, program: Program, *, since: date, before: dat
         return session.arrow(
             f"""
             select e.customer_token, e.event_day, coalesce(i.campaign, t.campaign) as campaign
-            from {SENDS} e {history}
+            from {sends} e {history}
             left join _named i on i.label = lower(e.campaign_id)
             left join _named t on t.label = lower({title if columns else "null"}),
             unnest(range(e.events)) as each_one(n)

@@ -33,18 +33,27 @@ class Permissions:
     suppressed: pa.Table
 
 
-def read_permissions(ledger: Ledger, session: Session, purposes: Iterable[str], as_of: AsOf) -> Permissions:
+def read_permissions(
+    ledger: Ledger, session: Session, purposes: Iterable[str], as_of: AsOf, *, among: str | None = None
+) -> Permissions:
     """Fold consent and suppressions over `landed.identity`.
 
     Consent is what was effective before `as_of`. Suppressions are all that are known now: deciding an old day again
     may withhold more people, never fewer.
+
+    Parameters
+    ----------
+    among : str, optional
+        A table of the column `customer_token`: consents of these customers only.
     """
     from personalization.ledger import customer_consent
 
-    identity = session.arrow(f"select identifier_token, customer_token from {IDENTITY}")  # noqa: S608
+    only = f"where customer_token in (from {among})" if among else ""
+    identity = session.arrow(f"select identifier_token, customer_token from {IDENTITY} {only}")  # noqa: S608
+    subjects = [*identity["identifier_token"].to_pylist(), *identity["customer_token"].to_pylist()] if among else None
     consents = []
     for purpose in sorted(set(purposes)):
-        snapshot = ledger.consent.snapshot(purpose, effective_before=as_of.instant)
+        snapshot = ledger.consent.snapshot(purpose, effective_before=as_of.instant, subjects=subjects)
         folded = customer_consent(snapshot, identity).select(["customer_token", "state"])
         consents.append(folded.append_column("purpose", pa.array([purpose] * len(folded), pa.string())))
     schema = pa.schema([("customer_token", pa.string()), ("state", pa.string()), ("purpose", pa.string())])

@@ -34,6 +34,7 @@ from personalization.stages.export.adapters.base import (
 from personalization.stages.export.cut import Cut
 from personalization.stages.export.cut_watch import Watch
 from personalization.stages.export.frequency import Frequency
+from personalization.stages.export.late import LateOptOuts
 
 CUT_SECONDS = 60.0  # a batch that has not left this long after its cut is cut again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
@@ -65,12 +66,17 @@ class Delivery:
         assignment: Assignment,
         clock: Clock,
         frequency: Frequency | None = None,
+        *,
+        late: LateOptOuts | None = None,
+        patience: float | None = None,
     ) -> None:
         self._ledger, self._outbox = ledger, ledger.outbox
         self._keys, self._vault = keys, ledger.vault(keys)
         self._adapter, self._limits = adapter, adapter.limits
         self._cut, self._clock, self._frequency = cut, clock, frequency
         self._to = assignment
+        self._late, self._urgent = late, False
+        self._patience = self._limits.patience if patience is None else patience
         self._open: dict[str, Batch] = {}
         self._waited = 0.0
         self._losses = 0
@@ -89,6 +95,29 @@ class Delivery:
             self._deliver(("retract",), self._limits.urgent_rows)
         self._deliver((), self._limits.rows)
         self._collect(until=0)
+
+    def retract(self) -> None:
+        """Send the planned retractions only. Raises as `deliver`."""
+        self._deliver(("retract",), self._limits.urgent_rows or self._limits.rows)
+        self._collect(until=0)
+
+    def retract_late(self) -> None:
+        """Send retractions of people who opted out since this was called last, ahead of everything that is planned.
+
+        Called wherever an export waits or begins a batch: as long as it runs, nobody else can tell the destination.
+        """
+        if self._late is None or self._urgent or not self._late.any_news():
+            return
+        rows = self._late.rows(self._to.run)
+        if not rows:
+            return
+        self._outbox.append(self._to.lease, self._to.run, self._to.destination, rows)
+        self._urgent = True
+        try:
+            self._deliver(("retract",), self._limits.urgent_rows or len(rows))
+        finally:
+            self._urgent = False
+        self._ledger.pushes.note_acknowledged(self._to.run, self._cut.person)
 
     def reconcile(self) -> int:
         """Find out what became of uncertain rows by looking at the destination. Returns how many are planned again."""
@@ -120,15 +149,18 @@ class Delivery:
                 outcomes = self._adapter.reconcile(batch)
             except (Lost, Postponed) as problem:
                 raise DestinationError(problem.reason, hint="nothing was sent; run again when it is up") from None
-            if outcomes is not None or waited > self._limits.patience:
+            if outcomes is not None or waited > self._patience:
                 return outcomes
             self._clock.sleep(pause)
             waited, pause = waited + pause, min(pause * 1.5, _LONGEST_PAUSE)
+            self.retract_late()
 
     def _deliver(self, operations: Sequence[str], limit: int | None) -> None:
         while rows := self._outbox.rows(self._to.run, ("planned",), operations=operations, limit=limit):
             self._send(rows)
-            self._collect(until=self._limits.open_batches - 1)
+            if not self._urgent:
+                self._collect(until=self._limits.open_batches - 1)
+                self.retract_late()
 
     def _send(self, rows: Sequence[OutboxRow]) -> None:
         prepared, unfit = self._prepare(rows)
@@ -245,15 +277,16 @@ class Delivery:
                     del self._open[receipt]
             if len(self._open) <= until:
                 return
-            if waited > self._limits.patience:
+            if waited > self._patience:
                 raise DestinationError(
                     f"'{self._to.destination}' has worked on {len(self._open)} batches for more than "
-                    f"{self._limits.patience:.0f} seconds",
+                    f"{self._patience:.0f} seconds",
                     hint="nothing is lost: the next run asks for their results first",
                 )
             self._ledger.leases.renew(self._to.lease)
             self._clock.sleep(pause)
             waited, pause = waited + pause, min(pause * 1.5, _LONGEST_PAUSE)
+            self.retract_late()
 
     def _record(self, outcomes: Sequence[Outcome]) -> None:
         settled = [outcome for outcome in outcomes if outcome.state != "planned"]
@@ -277,15 +310,16 @@ class Delivery:
     def _wait(self, seconds: float, reason: str) -> None:
         """Wait as asked; a batch is cut again after it. Gives up when all waits together take too long."""
         self._waited += max(seconds, _FIRST_PAUSE)
-        if self._waited > self._limits.patience:
+        if self._waited > self._patience:
             raise DestinationError(
-                f"{reason}; waited for {self._limits.patience:.0f} seconds in all",
+                f"{reason}; waited for {self._patience:.0f} seconds in all",
                 hint="the rest is held and is sent by the next run",
             )
         pause = max(seconds, _FIRST_PAUSE)
-        while pause > 0:  # in steps that keep the lease
+        while pause > 0:  # in steps that keep the lease, and that let no opt-out wait
             self._ledger.leases.renew(self._to.lease)
-            step = min(pause, self._to.lease.seconds / 3)
+            step = min(pause, self._to.lease.seconds / 3, _LONGEST_PAUSE)
             self._clock.sleep(step)
             pause -= step
+            self.retract_late()
         crash_point("export.after_wait")

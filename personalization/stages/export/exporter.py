@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from personalization.as_of import AsOf
@@ -19,6 +18,7 @@ from personalization.ledger.contacts import Contacts
 from personalization.ledger.export_books import Books
 from personalization.ledger.generation import Generations
 from personalization.ledger.leases import Lease, LeaseLost
+from personalization.ledger.news import position
 from personalization.ledger.outbox import OpenRun, Outcome, RunHead
 from personalization.stages.export.adapters.base import Adapter, Clock, DestinationError, Lost, Postponed
 from personalization.stages.export.adapters.registry import adapter_for, destination_of
@@ -26,6 +26,7 @@ from personalization.stages.export.cut import Cut
 from personalization.stages.export.cut_watch import Watch
 from personalization.stages.export.delivery import Assignment, Delivery
 from personalization.stages.export.frequency import Frequency, frequency_for
+from personalization.stages.export.late import LateOptOuts
 from personalization.stages.export.planner import Plan, plan_destination, read_identity
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class _Export:
             self._marks.note()
             crash_point("export.after_lease")
             open_run = self._take_over(lease)
+            with self._ledger.read() as connection:
+                seen = position(connection)
             plan = plan_destination(self._runtime, self._name, self._as_of, now=self._clock.now)
             approved = {plan.hash, open_run.plan_hash if open_run else plan.hash}
             if plan_hash is not None and plan_hash not in approved:
@@ -127,7 +130,11 @@ class _Export:
             else:
                 run = self._outbox.start(lease, self._head(plan, override if plan.guard else None), _rows(plan))
             crash_point("export.after_plan")
-            return self._deliver(lease, run, plan)
+            exported = self._deliver(lease, run, plan)
+            self._ledger.pushes.note_acknowledged(run, self._cut.person)
+            if not self._outbox.rows(run, ("held", "uncertain"), operations=("retract",), limit=1):
+                self._ledger.pushes.note_told(self._name, seen)
+            return exported
 
     def _deliver(self, lease: Lease, run: int, plan: Plan) -> Exported:
         """Send what was planned and close the run, with its problem when there was one."""
@@ -184,11 +191,7 @@ class _Export:
 
     def _retract_late(self, lease: Lease, run: int, delivery: Delivery) -> None:
         """Opt out, at the destination too, whoever opted out while the run was under way."""
-        known = Contacts(self._ledger).known(self._name)
-        late = set(self._cut.opted_out(known)["address_token"].to_pylist())
-        tried = self._outbox.rows(run, ("uncertain", "rejected"), operations=("retract",))
-        late -= {row.address_token for row in tried}
-        rows = list(_retractions(known, late))
+        rows = LateOptOuts(self._ledger, self._cut, self._name).rows(run)
         if rows:
             self._outbox.append(lease, run, self._name, rows)
             delivery.deliver()
@@ -207,7 +210,8 @@ class _Export:
 
     def _delivery(self, adapter: Adapter, assignment: Assignment, plan: Plan | None = None) -> Delivery:
         cut = Watch(self._cut, plan.rows.filter(pc.is_valid(plan.rows["address_token"]))) if plan else self._cut
-        return Delivery(self._ledger, self._keys, adapter, cut, assignment, self._clock, self._frequency)
+        late = LateOptOuts(self._ledger, self._cut, self._name)
+        return Delivery(self._ledger, self._keys, adapter, cut, assignment, self._clock, self._frequency, late=late)
 
     def _adapter(self) -> Adapter:
         return adapter_for(self._runtime.program, self._name, self._runtime.workspace, self._clock)
@@ -226,19 +230,6 @@ class _Export:
 def _rows(plan: Plan) -> Iterator[dict[str, Any]]:
     for batch in plan.rows.to_batches(max_chunksize=5_000):
         yield from batch.to_pylist()
-
-
-def _retractions(known: pa.Table, addresses: set[str]) -> Iterator[dict[str, Any]]:
-    wanted = pc.is_in(known["address_token"], value_set=pa.array(sorted(addresses), pa.string()))
-    for row in known.filter(wanted).to_pylist():
-        yield {
-            "operation": "retract",
-            **{name: row[name] for name in ("customer_token", "address_token", "campaign", "purpose")},
-            "payload": "{}",
-            "row_hash": "",
-            "state": "planned",
-            "reason": None,
-        }
 
 
 @contextmanager

@@ -103,15 +103,21 @@ class Rows:
         return digest.hexdigest()
 
 
-def population(runtime: Runtime, session: Session, as_of: AsOf) -> pa.Table:
+def population(runtime: Runtime, session: Session, as_of: AsOf, *, among: str | None = None) -> pa.Table:
     """The customers who may be scored and trained on at `as_of`, as `customer_token`, ordered.
 
     Who granted PURPOSE before `as_of` and has not withdrawn it, over all identifiers of the person; when the purpose
     rests on another lawful basis than consent, or the program does not declare it, everybody who has not withdrawn.
     Who objected to marketing as such is left out whatever else they agreed to: the objection covers the profiling for
     it (GDPR 21(2) and (3)).
+
+    Parameters
+    ----------
+    among : str, optional
+        A table of the column `customer_token`: only these customers.
     """
-    identity = session.arrow("select identifier_token, customer_token from landed.identity")
+    only = f"where customer_token in (from {among})" if among else ""
+    identity = session.arrow(f"select identifier_token, customer_token from landed.identity {only}")  # noqa: S608
     declared = runtime.program.purposes.get(PURPOSE)
     states = _states(runtime, identity, PURPOSE, as_of)
     if declared is not None and declared.needs_grant:
@@ -120,7 +126,7 @@ def population(runtime: Runtime, session: Session, as_of: AsOf) -> pa.Table:
         withdrawn = states.filter(pc.equal(states["state"], "withdrawn"))
         with session.registered(_withdrawn=withdrawn):
             people = session.arrow(
-                "select distinct customer_token from features.customer_features"
+                f"select distinct customer_token from (from features.customer_features {only})"  # noqa: S608
                 " where customer_token not in (select customer_token from _withdrawn) order by customer_token"
             )
     objectors = _objectors(runtime, identity, as_of)
@@ -200,7 +206,7 @@ def read_rows(session: Session, people: pa.Table, cutoffs: Sequence[date], max_r
         share = min(1.0, max_rows / total) if total else 1.0
         table = session.arrow(
             f"""
-            select as_of, customer_token, purchased, {_feature_columns()}
+            select as_of, customer_token, purchased, {feature_columns()}
             {source} and md5_number_lower(customer_token) <= $share * 18446744073709551615
             order by as_of, customer_token
             """,
@@ -209,7 +215,7 @@ def read_rows(session: Session, people: pa.Table, cutoffs: Sequence[date], max_r
     rows = Rows(
         cutoffs=table["as_of"].to_numpy().astype("datetime64[D]"),
         tokens=table["customer_token"].combine_chunks(),
-        features=_matrix(table),
+        features=matrix(table),
         purchased=table["purchased"].to_numpy().astype(np.int8),
     )
     for index, name in enumerate(FEATURES):
@@ -244,7 +250,7 @@ def customers(
         reader.register("_people", people)
         batches = reader.sql(
             f"""
-            select customer_token, {_feature_columns()}
+            select customer_token, {feature_columns()}
             from features.customer_features as f semi join _people using (customer_token)
             where as_of = $day
             order by customer_token
@@ -252,7 +258,7 @@ def customers(
             params={"day": as_of.day},
         ).to_arrow_reader(batch_rows)
         for batch in batches:
-            yield batch.column("customer_token"), _matrix(pa.Table.from_batches([batch]))
+            yield batch.column("customer_token"), matrix(pa.Table.from_batches([batch]))
     finally:
         reader.close()
 
@@ -272,11 +278,11 @@ def require_features(session: Session) -> None:
         raise DataError(f"features.customer_features {what}", hint="run the features stage first")
 
 
-def _feature_columns() -> str:
+def feature_columns() -> str:
     return ", ".join(f"f.{name}::double as {name}" for name in FEATURES)
 
 
-def _matrix(table: pa.Table) -> np.ndarray:
+def matrix(table: pa.Table) -> np.ndarray:
     """The feature columns as one float64 array, NULL as NaN."""
     matrix = np.empty((len(table), len(FEATURES)))
     for index, name in enumerate(FEATURES):

@@ -56,14 +56,12 @@ def score(runtime: Runtime, as_of: AsOf) -> ScoreSummary:
     training = train_if_due(runtime, as_of, replace_old=False)
     with runtime.warehouse.connect() as session:
         people = population(runtime, session, as_of)
-        _make_temporary_tables(session)
+        make_temporary_tables(session)
         totals = np.zeros(len(FEATURES), dtype=np.int64)
         scored = 0
         if training.model:
             for tokens, features in customers(session, people, as_of):
-                totals += _score_batch(
-                    session, training.model, runtime.program.settings.scoring.bands, tokens, features
-                )
+                totals += score_batch(session, training.model, runtime.program.settings.scoring.bands, tokens, features)
                 scored += len(tokens)
         importance = _write(session, as_of, training.version, totals, scored)
         bands = session.rows(
@@ -89,20 +87,24 @@ def bands_of(scores: np.ndarray, bands: Mapping[str, float]) -> pa.Array:
     return names.take(pa.array(positions, mask=positions < 0))
 
 
-def _make_temporary_tables(session: Session) -> None:
-    session.execute("create temp table _scores (customer_token varchar, purchase_score double, purchase_band varchar)")
+def make_temporary_tables(session: Session) -> None:
+    """Make `_scores` and `_explanations`, empty."""
     session.execute(
-        "create temp table _explanations"
+        "create or replace temp table _scores (customer_token varchar, purchase_score double, purchase_band varchar)"
+    )
+    session.execute(
+        "create or replace temp table _explanations"
         " (customer_token varchar, rank integer, feature varchar, value double, contribution double)"
     )
 
 
-def _score_batch(
+def score_batch(
     session: Session, model: TrainedModel, bands: Mapping[str, float], tokens: pa.Array, features: np.ndarray
 ) -> np.ndarray:
-    """Score and explain one batch; returns the sum of each feature's absolute contributions in units of 1e-9.
+    """Score and explain one batch into the temporary tables.
 
-    Whole numbers add up to the same total however the customers are cut into batches.
+    Returns the sum of each feature's absolute contributions in units of 1e-9. Whole numbers add up
+    to the same total however the customers are cut into batches.
     """
     from scipy.special import expit
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,8 @@ from personalization.as_of import AsOf
 from personalization.crash_points import crash_point
 from personalization.program import Program
 from personalization.program.models import SCORES as SCORE_COLUMNS
-from personalization.rules import Rule, evaluation_query, needed, program_rules
+from personalization.rules import ProgramRules, Rule, evaluation_query, needed, program_rules
+from personalization.rules.compile import CUSTOMER_DAY
 from personalization.stages.segments.completeness import completeness
 from personalization.stages.segments.day_files import DayFiles
 from personalization.stages.segments.profile import PROFILE, write_profile
@@ -71,39 +73,71 @@ def evaluate_segments(
     candidates = write_profile(session, rules.catalog, as_of)
     shares = completeness(session, rules.segments, as_of)
     involved = needed(set(chosen), rules.segments)
-    incomplete = {n for n in involved if shares[n] == 0 or shares[n] < program.segments[n].min_completeness}
+    incomplete = too_incomplete(program, shares, involved)
     files = DayFiles(history)
-    versions = _read_last_good(session, files, as_of, incomplete)
-    scored = {name for name in incomplete if _reads_scores(name, rules.segments)}
+    versions = read_last_good(session, files, as_of, incomplete)
+    scored = {name for name in incomplete if reads_scores(name, rules.segments)}
     if scored and may_be_scored is not None:
-        _leave_out(session, scored, may_be_scored())
+        leave_out(session, scored, may_be_scored())
     good = {name: rule for name, rule in rules.segments.items() if name in involved - incomplete}
-    _evaluate(session, good, as_of)
+    evaluate(session, good, as_of)
 
     parts = [_kept(files, as_of, set(program.segments) - set(chosen)), "select * from _markers"]
-    markers = []
-    for name in chosen:
-        rule, held_over = rules.segments[name], name in incomplete
-        parts.append(_last_good_members(name) if held_over else _members(name, rule, as_of))
-        markers.append(
-            {
-                "as_of": as_of.day,
-                "segment": name,
-                "title": program.segments[name].title,
-                "candidates": candidates,
-                "completeness": shares[name],
-                "state": "incomplete" if held_over else "evaluated",
-                "rule_version": versions.get(name, rule.version),
-            }
-        )
-    with session.registered(_markers=pa.Table.from_pylist(markers, schema=_MARKERS)):
+    parts += [members(name, rules.segments[name], as_of, held_over=name in incomplete) for name in chosen]
+    judged = Judged(shares, candidates, incomplete, versions)
+    with session.registered(_markers=judged.markers(program, rules, chosen, as_of)):
         files.write(session, as_of, " union all by name ".join(parts))
     crash_point("segments.after_day_file")
     summaries = write_tables(session, files, as_of)
     return {name: summaries[name] for name in program.segments if name in summaries}
 
 
-def _read_last_good(session: Session, files: DayFiles, as_of: AsOf, segments: Collection[str]) -> dict[str, str]:
+@dataclass(frozen=True)
+class Judged:
+    """What is noted of each segment beside its members.
+
+    Attributes
+    ----------
+    shares : dict of str to float
+        For which share of the customers everything needed is known.
+    candidates : int
+        Customers of the day.
+    incomplete : set of str
+        Segments that keep the members of an earlier day.
+    versions : dict of str to str
+        The rules that chose those.
+    """
+
+    shares: dict[str, float]
+    candidates: int
+    incomplete: set[str]
+    versions: dict[str, str]
+
+    def markers(self, program: Program, rules: ProgramRules, segments: Collection[str], as_of: AsOf) -> pa.Table:
+        """The rows of the day file that say which segments were evaluated, and how."""
+        return pa.Table.from_pylist(
+            [
+                {
+                    "as_of": as_of.day,
+                    "segment": name,
+                    "title": program.segments[name].title,
+                    "candidates": self.candidates,
+                    "completeness": self.shares[name],
+                    "state": "incomplete" if name in self.incomplete else "evaluated",
+                    "rule_version": self.versions.get(name, rules.segments[name].version),
+                }
+                for name in segments
+            ],
+            schema=_MARKERS,
+        )
+
+
+def too_incomplete(program: Program, shares: Mapping[str, float], segments: Collection[str]) -> set[str]:
+    """Segments about too few customers of which everything needed is known."""
+    return {name for name in segments if shares[name] == 0 or shares[name] < program.segments[name].min_completeness}
+
+
+def read_last_good(session: Session, files: DayFiles, as_of: AsOf, segments: Collection[str]) -> dict[str, str]:
     """Make `_last_good`: members on the last earlier day of a complete evaluation, who are still customers.
 
     Returns the version of the rule that chose them, by segment.
@@ -131,12 +165,12 @@ def _read_last_good(session: Session, files: DayFiles, as_of: AsOf, segments: Co
     return dict(session.rows("select segment, rule_version from _last_good_day"))
 
 
-def _reads_scores(name: str, rules: Mapping[str, Rule]) -> bool:
+def reads_scores(name: str, rules: Mapping[str, Rule]) -> bool:
     """Whether a segment depends on scores, directly or through segments that its rule refers to."""
     return any(set(SCORE_COLUMNS) & set(rules[part].fields) for part in needed({name}, rules))
 
 
-def _leave_out(session: Session, segments: Collection[str], may_be_scored: pa.Table) -> None:
+def leave_out(session: Session, segments: Collection[str], may_be_scored: pa.Table) -> None:
     """Take out of `_last_good` who may not be scored, in segments that are made of scores."""
     with session.registered(_may_be_scored=may_be_scored):
         session.execute(
@@ -145,23 +179,31 @@ def _leave_out(session: Session, segments: Collection[str], may_be_scored: pa.Ta
         )
 
 
-def _evaluate(session: Session, good: Mapping[str, Rule], as_of: AsOf) -> None:
-    """Make `_outcome`: one row per customer, two columns per segment."""
-    query = evaluation_query(good, as_of, segments=good, membership=_LAST_GOOD, profile=PROFILE)
+def evaluate(
+    session: Session,
+    good: Mapping[str, Rule],
+    as_of: AsOf,
+    *,
+    profile: str = PROFILE,
+    customer_day: str = CUSTOMER_DAY,
+) -> None:
+    """Make `_outcome`: one row per customer of `profile`, two columns per segment."""
+    query = evaluation_query(
+        good, as_of, segments=good, membership=_LAST_GOOD, profile=profile, customer_day=customer_day
+    )
     session.execute(f"create or replace temp table _outcome as {query}")
 
 
-def _members(name: str, rule: Rule, as_of: AsOf) -> str:
+def members(name: str, rule: Rule, as_of: AsOf, *, held_over: bool) -> str:
+    """The members of a segment, as rows of the day file."""
+    if held_over:
+        return f"select as_of, segment, customer_token, status from {_LAST_GOOD} where segment = '{name}'"  # noqa: S608
     undecided = f' or not "{name}__decidable"' if rule.unknown == "hold" else ""
     return f"""
         select date '{as_of.key}' as as_of, '{name}' as segment, customer_token,
             case when "{name}" then 'in' else 'held' end as status
         from _outcome where "{name}"{undecided}
     """  # noqa: S608
-
-
-def _last_good_members(name: str) -> str:
-    return f"select as_of, segment, customer_token, status from {_LAST_GOOD} where segment = '{name}'"  # noqa: S608
 
 
 def _kept(files: DayFiles, as_of: AsOf, segments: Collection[str]) -> str:

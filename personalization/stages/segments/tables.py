@@ -45,7 +45,26 @@ def write_tables(session: Session, files: DayFiles, as_of: AsOf) -> dict[str, Se
         """,  # noqa: S608  (paths of ours)
     )
     session.replace_day(SUMMARY, as_of, _summary_query(files, as_of))
-    session.replace_table(HISTORY, _history_query(files))
+    session.replace_table(HISTORY, f"{_history_query(files)} order by all")
+    return read_summaries(session, as_of)
+
+
+def write_touched_tables(session: Session, files: DayFiles, as_of: AsOf, touched: str) -> None:
+    """`write_tables` for the customers of a table `touched` only; sizes are counted again for all."""
+    session.replace_rows(
+        MEMBERSHIP,
+        f"as_of = date '{as_of.key}' and customer_token in (from {touched})",
+        f"""
+        select as_of, segment, customer_token, status from {files.relation(only=as_of)}
+        where customer_token in (from {touched})
+        """,  # noqa: S608  (paths of ours)
+    )
+    session.replace_day(SUMMARY, as_of, _summary_query(files, as_of))
+    session.replace_rows(HISTORY, f"customer_token in (from {touched})", _history_query(files, touched))
+
+
+def read_summaries(session: Session, as_of: AsOf) -> dict[str, SegmentSummary]:
+    """The day's summary by segment, as it was written last."""
     rows = session.rows(f"select * exclude (as_of) from {SUMMARY} where as_of = ?", [as_of.day])  # noqa: S608
     return {row[0]: SegmentSummary(*row) for row in rows}
 
@@ -102,14 +121,15 @@ def _summary_query(files: DayFiles, as_of: AsOf) -> str:
     """  # noqa: S608
 
 
-def _history_query(files: DayFiles) -> str:
+def _history_query(files: DayFiles, among: str | None = None) -> str:
     """One row per unbroken stay: from the first day as a member to the first evaluated day no longer one.
 
     Days count per segment and only when it was evaluated, so a day that was never run breaks no stay.
     """
+    whom = f"where customer_token is null or customer_token in (from {among})" if among else ""
     return f"""
     with days as (
-        select * from {files.relation()}
+        select * from {files.relation()} {whom}
     ),
     evaluated as (
         select segment, as_of, rule_version, row_number() over (partition by segment order by as_of) as turn
@@ -135,5 +155,4 @@ def _history_query(files: DayFiles) -> str:
     select s.segment, s.customer_token, s.entered_on, e.as_of as exited_on, s.rule_version
     from stays as s
     left join evaluated as e on e.segment = s.segment and e.turn = s.last_turn + 1
-    order by all
     """  # noqa: S608

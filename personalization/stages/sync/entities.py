@@ -35,6 +35,8 @@ TOKEN_COLUMNS = {
 EMAIL_PROBLEM = "email_problem"
 SOURCE, ROW, LOAD_ID, REJECTED = "_source", "_row", "_dlt_load_id", "_rejected"
 """Added columns: where a row came from, its number there, its load, and for rows that could not be read, why."""
+SEQ = "_seq"
+"""Added to rows of webhook events only: the event's number in the inbox."""
 
 EMAIL_EVENTS = ("sent", "opened", "clicked", "converted", "bounced", "unsubscribed", "complained")
 CONSENT_ACTIONS = ("grant", "confirm", "withdraw", "object", "expire")
@@ -48,6 +50,8 @@ class Column:
     type: ColumnType = ColumnType.TEXT
     required: bool = False
     identifier: Identifier | None = None
+    instant: bool = False
+    """Of a timestamp: midnight is a moment like any other. Elsewhere it is how databases pad a day."""
 
     @property
     def landed(self) -> tuple[str, ...]:
@@ -140,7 +144,7 @@ _ENTITIES = (
             Column("customer_id", required=True, identifier=Identifier.CUSTOMER),
             Column("quantity", _NUMBER, required=True),
             Column("amount", _NUMBER, required=True),
-            Column("ordered_at", _TIMESTAMP, required=True),
+            Column("ordered_at", _TIMESTAMP, required=True, instant=True),
             Column("store_id"),
             Column("discount", _NUMBER),
             Column("coupon_discount", _NUMBER),
@@ -178,7 +182,7 @@ _ENTITIES = (
             Column("email", identifier=Identifier.EMAIL),
             Column("purpose", required=True),
             Column("action", required=True),
-            Column("effective_at", _TIMESTAMP, required=True),
+            Column("effective_at", _TIMESTAMP, required=True, instant=True),
             *_text("method", "notice_version", "locale", "double_opt_in_id", "gpp_string"),
         ),
         key=("event_id",),

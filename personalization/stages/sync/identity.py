@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from personalization.stages.sync.identity_links import last_owner_query, links_folder
+from personalization.stages.sync.landing import write_durably
 from personalization.warehouse import Session
 
 if TYPE_CHECKING:
@@ -56,6 +57,34 @@ def write_identity(
     `landed.identity_covers` has `identifier_token`, `customer_token`: identifiers that are not the person's own, but
     whose opt-outs cover the person: shared ones, and those that a correction took away.
     """
+    with session.transaction():
+        result = update_identity(session, history, corrections, shared_by=shared_by)
+    publish_identity(session, history)
+    return result
+
+
+def published_identity(history: Path) -> Path:
+    """A copy of who is who for those who can't wait for the warehouse: a Parquet file."""
+    return history / "identity.parquet"
+
+
+def publish_identity(session: Session, history: Path) -> None:
+    """Write the copy anew: `identifier_token`, `customer_token`, and whether it only `covers` the person."""
+    rows = session.arrow(
+        "select identifier_token, customer_token, false as covers from landed.identity"
+        " union all select identifier_token, customer_token, true from landed.identity_covers order by all"
+    )
+    write_durably(rows, published_identity(history))
+
+
+def update_identity(
+    session: Session, history: Path, corrections: Sequence[Correction] = (), *, shared_by: int = SHARED_BY
+) -> IdentityResult:
+    """`write_identity` inside the caller's transaction, and without the published copy.
+
+    Everybody is looked at again: an address that becomes shared, or ceases to be, divides or joins people whose own
+    records did not change.
+    """
     splits = _pairs(corrections, "split")
     with session.registered(_splits=splits, _links=_pairs(corrections, "link")):
         _prepare(session, shared_by)
@@ -65,7 +94,7 @@ def write_identity(
     )
     component = connected(len(tokens), links["a"].to_numpy(), links["b"].to_numpy())
     members = tokens.append_column("component", pa.array(component))
-    with session.registered(_members=members), session.transaction():
+    with session.registered(_members=members):
         session.execute("create or replace temp table _people as " + _PEOPLE)
         session.execute(f"create or replace temp table _joined as {_JOINED}")
         identifiers = session.replace_table(
@@ -96,8 +125,13 @@ def write_identity(
     return IdentityResult(identifiers, int(people), int(merged), int(shared), unresolved)
 
 
+_FEW = 10_000  # below this, importing scipy takes longer than the whole work
+
+
 def connected(nodes: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The number of the component of each node 0 … nodes-1, given links between `a[i]` and `b[i]`."""
+    if nodes < _FEW:
+        return _connected_few(nodes, a, b)
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -105,6 +139,21 @@ def connected(nodes: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.array([], dtype=np.int32)
     links = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(nodes, nodes))
     return connected_components(links, directed=False)[1]
+
+
+def _connected_few(nodes: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`connected` by union and find."""
+    parent = list(range(nodes))
+
+    def root(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for left, right in zip(a.tolist(), b.tolist(), strict=True):
+        parent[root(left)] = root(right)
+    return np.array([root(node) for node in range(nodes)], dtype=np.int32)
 
 
 def _pairs(corrections: Sequence[Correction], kind: str) -> pa.Table:

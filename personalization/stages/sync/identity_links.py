@@ -5,16 +5,14 @@ An opt-out by an address that its owner no longer uses must go on counting for t
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from personalization.program import Program
-from personalization.stages.sync.landing import landed_files, load_of
+from personalization.stages.sync.landing import inbox_files, landed_files, load_of, replayed_files, write_durably
 from personalization.stages.sync.tables import mapped_tables
+from personalization.stages.sync.webhook_tables import landing_tables
 from personalization.workspace import Workspace
 
 _NOTED = "identity_links_noted"
@@ -26,23 +24,40 @@ def links_folder(history: Path) -> Path:
     return history / "identity_links"
 
 
-def record_links(program: Program, workspace: Workspace) -> int:
-    """Note the links of the loads since the last time; of all that are in the landing zone when there was none.
+def record_links(program: Program, workspace: Workspace, *, inbox: int = 0, after: int | None = None) -> int:
+    """Note the links of the loads since the last time, and of webhook events; of all loads when there was no last time.
+
+    Parameters
+    ----------
+    inbox : int
+        Up to which webhook event the landing zone counts.
+    after : int, optional
+        Look only at webhook events after this one, and at none of the loads.
 
     Returns
     -------
     int
         How many links were not known before.
     """
-    files = [
+    loads = [
         path
         for table in mapped_tables(program)
-        if table.entity.name == "customers"
+        if table.entity.name == "customers" and after is None
         for path in landed_files(workspace.landing, table.landing_name)
     ]
     noted = workspace.history / _NOTED
     done = noted.read_text(encoding="utf-8").strip() if noted.exists() else ""
-    files = [path for path in files if load_of(path) > done]
+    loads = [path for path in loads if load_of(path) > done]
+    events = [
+        path
+        for table in landing_tables(program)
+        if table.entity.name == "customers"
+        for path in (
+            *(file.path for file in inbox_files(workspace.landing, table.landing_name, up_to=inbox, after=after or 0)),
+            *replayed_files(workspace.landing, table.landing_name),
+        )
+    ]
+    files = [*loads, *events]
     if not files:
         return 0
     folder = links_folder(workspace.history)
@@ -58,13 +73,15 @@ def record_links(program: Program, workspace: Workspace) -> int:
             params={"files": [str(path) for path in files]},
         ).to_arrow_table()
     if new.num_rows:
-        folder.mkdir(parents=True, exist_ok=True)
-        # the name says up to which load it knows: written again after a crash it replaces itself
-        _write(new, folder / f"{max(load_of(path) for path in files)}.parquet")
-    workspace.history.mkdir(parents=True, exist_ok=True)
-    temporary = noted.with_suffix(".tmp")
-    temporary.write_text(max(load_of(path) for path in files), encoding="utf-8")
-    temporary.replace(noted)
+        # the name says up to which load and event it knows: written again after a crash it replaces itself
+        newest = max((load_of(path) for path in loads), default="inbox")
+        known = len(list(folder.glob("*.parquet"))) if events else 0
+        write_durably(new, folder / (f"{newest}.{inbox:012d}.{known:06d}.parquet" if events else f"{newest}.parquet"))
+    if loads:
+        workspace.history.mkdir(parents=True, exist_ok=True)
+        temporary = noted.with_suffix(".tmp")
+        temporary.write_text(max(load_of(path) for path in loads), encoding="utf-8")
+        temporary.replace(noted)
     return new.num_rows
 
 
@@ -100,12 +117,3 @@ def _all_links(folder: Path) -> str:
         return "select '' as customer_key, '' as identifier_token, '' as kind, '' as load_id limit 0"
     pattern = str(folder / "*.parquet").replace("'", "''")
     return f"from read_parquet('{pattern}')"
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        pq.write_table(table, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -10,7 +10,7 @@ from personalization.errors import SourceError
 from personalization.program import Program
 from personalization.stages.sync.consent import append_consent
 from personalization.stages.sync.identity_links import record_links
-from personalization.stages.sync.landing import SCHEMA, outdated_files
+from personalization.stages.sync.landing import CONSUMER, SCHEMA, outdated_files
 from personalization.stages.sync.pipeline import CONTRACT, explained, load, make_durable, open_pipeline
 from personalization.stages.sync.table_load import TableLoad, TableResult
 from personalization.stages.sync.tables import sync_tables
@@ -92,7 +92,7 @@ def sync(
     if not all(result.unchanged for result in results):
         make_durable(workspace.landing)
     appended = append_consent(program, workspace, ledger)
-    record_links(program, workspace)
+    record_links(program, workspace, inbox=ledger.inbox.watermark(CONSUMER))
     for table in tables:
         if table.replaces:
             for path in outdated_files(workspace.landing, table.landing_name):

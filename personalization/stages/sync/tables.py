@@ -13,6 +13,12 @@ from personalization.errors import Position, ProgramError, SourceError, did_you_
 from personalization.program import Program
 from personalization.program.models import DatabaseSource, FilesSource, RestSource, SourceTable, WebhookSource
 from personalization.stages.sync.entities import ENTITIES, Entity, landing_table
+from personalization.stages.sync.webhook_tables import (
+    WebhookSyncTable,
+    check_webhook_tables,
+    landing_tables,
+    webhook_tables,
+)
 
 Source = FilesSource | DatabaseSource | RestSource
 
@@ -136,8 +142,9 @@ def landing_names(program: Program, entity: str) -> list[tuple[str, bool]]:
 
 
 def mapped_entities(program: Program) -> list[str]:
-    """Entities that at least one source table is mapped to, in the order of `ENTITIES`."""
+    """Entities that at least one source table or webhook is mapped to, in the order of `ENTITIES`."""
     used = {table.entity.name for table in mapped_tables(program)}
+    used |= {table.entity.name for table in landing_tables(program)}
     return [name for name in ENTITIES if name in used]
 
 
@@ -145,8 +152,11 @@ def check_tables(program: Program) -> list[ProgramError]:
     """Mistakes in sources.yaml that can be seen without looking at the sources, each with its position."""
     problems: list[ProgramError] = []
     names: dict[str, str] = {}
-    for table in mapped_tables(program):
-        problems.extend(_check_table(table))
+    for source_table in mapped_tables(program):
+        problems.extend(_check_table(source_table))
+    problems.extend(check_webhook_tables(program))
+    both: list[SyncTable | WebhookSyncTable] = [*mapped_tables(program), *webhook_tables(program)]
+    for table in both:
         other = names.setdefault(table.landing_name, table.label)
         if other != table.label:
             problems.append(

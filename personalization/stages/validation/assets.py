@@ -7,6 +7,7 @@ import dagster as dg
 from personalization.program import Program
 from personalization.resources import RuntimeResource
 from personalization.stages.sync.entities import ENTITIES
+from personalization.stages.sync.landing import CONSUMER as LANDING
 from personalization.stages.sync.tables import mapped_entities
 
 IDENTITY = dg.AssetKey(["landed", "identity"])
@@ -35,8 +36,12 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
         from personalization.stages.validation.validate import validate_landed
 
         rt = runtime.get()
+        damaged = rt.warehouse.set_aside_if_damaged()
+        if damaged:
+            context.log.error(f"the warehouse was damaged: it is in {damaged} now, and this run makes everything again")
+        inbox = rt.ledger.inbox.watermark(LANDING)
         with rt.warehouse.connect() as session:
-            books = {each.entity: each for each in validate_landed(rt.program, rt.workspace, session)}
+            books = {each.entity: each for each in validate_landed(rt.program, rt.workspace, session, inbox=inbox)}
         for entity in ENTITIES:
             each = books[entity]
             reasons = "\n".join(f"| {reason} | {rows:,} |" for reason, rows in each.reasons.items())
