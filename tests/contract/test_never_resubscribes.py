@@ -16,15 +16,27 @@ from personalization.stages.export import adapters
 SOURCES = sorted(Path(adapters.__file__).parent.glob("*.py"))
 
 
+STATUSES = ("status", "statusState", "subscription_status", "email_subscription_status", "subscribed")
+
+
 def statuses_written(source: str) -> list[str]:
-    """What stands behind a key `status` in any dict literal, as source text."""
-    return [
-        ast.unparse(value)
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Dict)
-        for key, value in zip(node.keys, node.values, strict=True)
-        if isinstance(key, ast.Constant) and key.value in ("status", "statusState", "subscription_status")
-    ]
+    """What is written under a key like `status`, as source text: in a literal, by assignment, or as a keyword."""
+    written = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Dict):
+            written += [value for key, value in zip(node.keys, node.values, strict=True) if _names(key, STATUSES)]
+        elif isinstance(node, ast.Assign):
+            targets = [target for target in node.targets if isinstance(target, ast.Subscript)]
+            written += [node.value for target in targets if _names(target.slice, STATUSES)]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("dict", "update", "setdefault"):
+            written += [word.value for word in node.keywords if word.arg in STATUSES]
+            if node.args and _names(node.args[0], STATUSES):
+                written += node.args[1:]
+    return [ast.unparse(value) for value in written]
+
+
+def _names(node: ast.expr | None, words: tuple[str, ...]) -> bool:
+    return isinstance(node, ast.Constant) and node.value in words
 
 
 ALLOWED = {"'unsubscribed'", "'UNSUBSCRIBED'"}
@@ -64,5 +76,25 @@ def test_list_statuses_are_only_ever_unsubscribed(path: Path) -> None:
                     assert statuses_written(ast.unparse(value)) == ["2"]
 
 
-def test_the_search_finds_what_it_looks_for() -> None:
-    assert statuses_written("body = {'status': 'subscribed'}") == ["'subscribed'"]
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_no_call_to_an_endpoint_that_subscribes(path: Path) -> None:
+    """Paths of requests, as far as they are written out: none that platforms use to take people back."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("/"):
+            words = node.value.lower().replace("unsubscribe", "").replace("subscribers", "")
+            assert not any(word in words for word in ("subscribe", "unsuppress", "reactivate", "optin", "opt-in"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "body = {'status': 'subscribed'}",
+        "body['status'] = 'subscribed'",
+        "body = dict(status='subscribed')",
+        "body.update(status='subscribed')",
+        "body.setdefault('status', 'subscribed')",
+        "body = {**other, 'statusState': 'subscribed'}",
+    ],
+)
+def test_the_search_finds_what_it_looks_for(source: str) -> None:
+    assert statuses_written(source) == ["'subscribed'"]

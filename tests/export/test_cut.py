@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from personalization.errors import KeyFileError, LedgerError
+from personalization.ledger import Ledger, VaultItem
 from personalization.ledger.export_books import ExportBooks
 from personalization.ledger.export_schema import outbox
 from personalization.ledger.schema import now
@@ -191,3 +192,29 @@ def test_consent_that_becomes_unreadable_during_the_run_stops_it(shop: Shop) -> 
     with pytest.raises(LedgerError):
         shop.export("file", plan_hash=plan.hash)
     assert folders(shop) == []
+
+
+def test_a_ledger_locked_by_another_process_exports_nothing(shop: Shop) -> None:
+    shop.runtime.ledger.close()
+    with sqlite3.connect(shop.root / "var" / "ledger.sqlite", isolation_level=None) as other:
+        other.execute("begin exclusive")
+        shop.runtime.__dict__["ledger"] = Ledger.open(shop.runtime.workspace.ledger_url, wait_seconds=0.2)
+        with pytest.raises(LedgerError, match="is locked by another process"):
+            shop.export("file")
+        other.execute("rollback")
+    assert folders(shop) == []
+    assert shop.export("file").books.acked == 8
+
+
+@pytest.mark.parametrize("kind", ["address", "erased address"])
+def test_an_opt_out_of_the_mailbox_stops_its_tags(shop: Shop, kind: str) -> None:
+    """u3+news@example.com is written to; u3@example.com opts out (invariant 36)."""
+    keys = shop.runtime.keys
+    tagged = keys.token("email", "u3+news@example.com")
+    shop.runtime.ledger.vault(keys).put([VaultItem(shop.customer(3), "email", tagged, "u3+News@example.com", "shop")])
+    shop.rows[3]["email_token"] = tagged
+    token = keys.token("email", address(3)) if kind == "address" else keys.suppression_token(address(3))
+    shop.decide()
+    shop.runtime.ledger.suppressions.add([token], "unsubscribed", "test")
+    shop.export("file")
+    assert suppressed(shop) == [shop.customer(3)]

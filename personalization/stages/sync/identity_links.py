@@ -34,6 +34,8 @@ def record_links(program: Program, workspace: Workspace, *, inbox: int = 0, afte
     after : int, optional
         Look only at webhook events after this one, and at none of the loads.
 
+    A link that is known is noted again when somebody else had the identifier in between.
+
     Returns
     -------
     int
@@ -64,11 +66,19 @@ def record_links(program: Program, workspace: Workspace, *, inbox: int = 0, afte
     with duckdb.connect() as engine:
         new = engine.sql(
             f"""
-            select customer_key, identifier_token, kind, max(load_id) as load_id
-            from ({_links_query(engine, files)})
-            where customer_key is not null and identifier_token is not null
-                and (customer_key, identifier_token) not in ({_known_query(folder)})
-            group by all order by all
+            with landed as (
+                select customer_key, identifier_token, kind, max(load_id) as load_id
+                from ({_links_query(engine, files)})
+                where customer_key is not null and identifier_token is not null
+                group by all
+            )
+            select * from landed
+            where (customer_key, identifier_token) not in ({_known_query(folder)})
+                or identifier_token not in (
+                    select identifier_token
+                    from landed semi join ({last_owner_query(folder)}) using (identifier_token, customer_key)
+                )
+            order by all
             """,  # noqa: S608  (expressions of ours)
             params={"files": [str(path) for path in files]},
         ).to_arrow_table()
