@@ -9,15 +9,18 @@ from time import perf_counter
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cut import bench_cut
 from benchmarks.segments import bench_segments
 from benchmarks.webhooks import Rate, bench_webhooks
 
 CUSTOMERS = 200_000
+RECIPIENTS = 1_000_000
 
 
 def main() -> None:
     out = Console()
     _show(out, f"100 segments, {CUSTOMERS:,} customers, {CUSTOMERS * 20:,} customer-days", bench_segments(CUSTOMERS))
+    _show(out, f"The cut for {RECIPIENTS:,} recipients", bench_cut(RECIPIENTS))
     _show_rates(out, "Signed webhooks, kept durably before the answer; 64 connections, a core each", bench_webhooks())
     _show(out, "Loading the code location (whole process)", _location())
 
