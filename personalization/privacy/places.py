@@ -59,6 +59,7 @@ LEDGER: dict[str, Place] = {
     "link_renames": Place(Fate.KEPT, "New names of identifiers in links", "lets links in old e-mails opt out"),
     "link_revocations": Place(Fate.KEPT, "Links that were ended", "keeps links in old e-mails from working again"),
     "models": Place(Fate.NONE, "Models"),
+    "opt_out_pushes": Place(Fate.NONE, "How long opt-outs took to the platforms"),
     "outbox": Place(Fate.BLANKED, "What was sent about you to platforms"),
     "preference_events": Place(Fate.REMOVED, "What you chose to read about, and how often"),
     "privacy_log": Place(
@@ -67,6 +68,7 @@ LEDGER: dict[str, Place] = {
     "privacy_requests": Place(
         Fate.KEPT, "Your requests about your data", "must be kept for at least 24 months (CCPA section 7101)"
     ),
+    "progress": Place(Fate.NONE, "How far work is done"),
     "run_book": Place(Fate.NONE, "Runs"),
     "sends": Place(Fate.REMOVED, "Mailings that were released to you"),
     "suppressions": Place(

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from tests.e2e.conftest import Line, fingerprints
@@ -75,6 +76,7 @@ def test_explain_tells_the_whole_path_in_words(line: Line) -> None:
     assert "@" not in result.stdout
 
 
+@pytest.mark.slow
 def test_plan_says_that_nothing_would_change_and_changes_nothing(line: Line) -> None:
     before = fingerprints(line.cli.root)
     result = line.cli.run("plan", "--as-of", DAY, "--json")
@@ -108,6 +110,7 @@ def test_report_prints_the_last_run(line: Line) -> None:
     assert (line.cli.root / "var" / "reports" / DAY / "index.html").exists()
 
 
+@pytest.mark.slow
 def test_a_later_day_exports_only_what_changed(line: Line, tmp_path: Path) -> None:
     with line.copy(tmp_path) as cli:
         result = cli.run("run", "--as-of", "2017-12-04", "--json")

@@ -229,7 +229,7 @@ def test_the_order_of_arrival_does_not_matter(shop: Shop, tmp_path: Path) -> Non
     }
     found = set()
     for index, arrival_order in enumerate(itertools.permutations("abcde")):
-        if index % 9:  # every ninth of 120 arrival orders, and each event at every place among them
+        if index % 17:  # eight of the 120 arrival orders, from all over
             continue
         fresh = Shop(Path(shutil.copytree(shop.root, tmp_path / "".join(arrival_order))))
         for key in arrival_order:

@@ -69,7 +69,7 @@ def test_a_corrupt_file_says_how_to_rebuild(tmp_path: Path) -> None:
     path.write_bytes(b"this is no database" * 1000)
     with pytest.raises(WarehouseError, match="can't be opened") as caught, Warehouse(path).connect():
         pass
-    assert "run again to rebuild" in str(caught.value)
+    assert "`personalization run` sets it aside and rebuilds it" in str(caught.value)
 
 
 def test_sessions_run_in_utc(tmp_path: Path) -> None:
