@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cut import bench_cut
+from benchmarks.inbox import bench_inbox
 from benchmarks.segments import bench_segments
 from benchmarks.webhooks import Rate, bench_webhooks
 
 CUSTOMERS = 200_000
 RECIPIENTS = 1_000_000
+EVENTS = 100_000
 
 
 def main() -> None:
@@ -22,6 +24,7 @@ def main() -> None:
     _show(out, f"100 segments, {CUSTOMERS:,} customers, {CUSTOMERS * 20:,} customer-days", bench_segments(CUSTOMERS))
     _show(out, f"The cut for {RECIPIENTS:,} recipients", bench_cut(RECIPIENTS))
     _show_rates(out, "Signed webhooks, kept durably before the answer; 64 connections, a core each", bench_webhooks())
+    _show(out, f"Applying {EVENTS:,} webhook events, two order lines each", bench_inbox(EVENTS))
     _show(out, "Loading the code location (whole process)", _location())
 
 
