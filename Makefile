@@ -44,11 +44,11 @@ lint: $(VENV)/.dev
 
 test: $(VENV)/.dev lint ## Lint, type check and run the tests (under 15 minutes on two cores)
 	@scripts/install-system-packages.sh
-	@$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+	@$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: $(VENV)/.dev lint ## Everything `test` does, and the slow proofs
 	@scripts/install-system-packages.sh
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.dev ## Measure us beside hand-written SQL, as ratios
 	@$(BIN)/python -m benchmarks
