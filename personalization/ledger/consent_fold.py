@@ -89,6 +89,36 @@ def read_events(
     return pa.concat_tables([table.filter(pc.invert(in_two_steps)), _confirmed(connection, purpose, asked, until)])
 
 
+def read_said(connection: Connection, purpose: str, *, after_seq: int = 0) -> tuple[pa.Array, pa.Array]:
+    """The identifiers under which somebody ever agreed to a purpose, and those under which somebody ever opted out.
+
+    Less than a fold, and enough where somebody only ever agreed: then no order of events has to be known.
+
+    Parameters
+    ----------
+    after_seq : int
+        Only events numbered above it; with a confirmation comes the grant that it confirms.
+
+    Returns
+    -------
+    tuple of pyarrow.Array
+        Identifier tokens, perhaps more than once.
+    """
+    columns = consent_events.c
+    what = case((columns.action.in_(OPT_OUT), 1), (_IN_TWO_STEPS, 2), else_=0)
+    found = fetch_columns(
+        connection,
+        select(columns.subject_token, what.label("what")).where(columns.purpose == purpose, columns.seq > after_seq),
+    )
+    tokens, kinds = pa.array(found[0], pa.string()), pa.array(found[1], pa.int8())
+    granted, withdrawn, waiting = (tokens.filter(pc.equal(kinds, kind)) for kind in range(3))
+    if len(waiting):
+        asked = pc.unique(waiting).to_pylist() if after_seq else None
+        confirmed = _confirmed(connection, purpose, asked, [])["subject_token"].combine_chunks()
+        granted = pa.concat_arrays([granted, confirmed])
+    return granted, withdrawn
+
+
 _EFFECTIVE_AT = type_coerce(consent_events.c.effective_at, BigInteger)
 
 # A confirmation, or a grant that waits for one. The text is only looked into, not parsed, because this is asked of

@@ -155,9 +155,15 @@ def test_the_fold_is_the_oracle_in_every_order_at_every_step(ledger: Ledger, eve
             said(*order[step], subject=person, within=2) for order, person in zip(orders, people, strict=True)
         )
         states = {row["subject_token"]: row for row in ledger.consent.snapshot(MARKETING).to_pylist()}
+        agreed, opted_out = (set(tokens.to_pylist()) for tokens in ledger.consent.said(MARKETING))
         for order, person in zip(orders, people, strict=True):
             found = states[person]["state"] if person in states else "none"
             assert found == oracle(order[: step + 1]), order[: step + 1]
+            if found == "granted":
+                assert person in agreed
+            elif found == "withdrawn":
+                assert person in opted_out
+            assert found == "granted" or person not in agreed - opted_out
     _everybody_in_has_proof(ledger)
 
 

@@ -21,6 +21,7 @@ from personalization.program.models import Purpose
 CONTACTS = pa.schema(
     [("key", pa.string()), ("purpose", pa.string()), ("customer_token", pa.string()), ("address_token", pa.string())]
 )
+ONE_BY_ONE = 100_000  # up to so many identifiers are looked up in the record of consent instead of reading all of it
 BLOCKED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("opted_out", pa.bool_())])
 
 
@@ -197,21 +198,22 @@ class Cut:
     def _doubtful(self, contacts: pa.Table, snapshot: Connection) -> pa.Table:
         """Contacts that are not at once seen to be fine: the others are to be looked at one by one.
 
-        A contact is fine when its customer token and its address are of one person, this person granted the purpose
-        by some identifier, and by none of them withdrew it or is suppressed. That needs no order of statements and no
-        list of identifiers, and it holds for nearly everybody whom an export is about to write to.
+        A contact is fine when its customer token and its address are of one person, who granted the purpose by one of
+        the two, and by no identifier ever withdrew it or is suppressed. That needs no order of statements and no list
+        of identifiers, and it holds for nearly everybody whom an export is about to write to.
         """
         if not self._one_person_each:
             return contacts
-        suppressed = self.ledger.suppressions.snapshot(connection=snapshot)
-        fine = [CONTACTS.empty_table().select(["key"])]
-        for purpose in pc.unique(contacts["purpose"]).to_pylist():
-            consent = self.ledger.consent.snapshot(purpose, connection=snapshot)
-            these = contacts.filter(pc.equal(contacts["purpose"], purpose))
-            with self.tables(suppressed=suppressed, consent=consent, these=these):
-                fine.append(self.engine.sql(_FINE).to_arrow_table())
-        keys = pa.concat_tables(fine)["key"].combine_chunks()
-        return contacts.filter(pc.invert(pc.is_in(contacts["key"], value_set=keys))) if len(keys) else contacts
+        suppressed = self.ledger.suppressions.snapshot(connection=snapshot)["identifier_token"]
+        purposes = pc.unique(contacts["purpose"]).to_pylist()
+        found = [contacts.slice(0, 0)]
+        for purpose in purposes:
+            granted, withdrawn = self.ledger.consent.said(purpose, connection=snapshot)
+            out = pa.chunked_array([*suppressed.chunks, withdrawn], pa.string())
+            these = contacts if len(purposes) == 1 else contacts.filter(pc.equal(contacts["purpose"], purpose))
+            with self.tables(granted=_column(granted), out=_column(out), these=these):
+                found.append(self.engine.sql(_DOUBTFUL).to_arrow_table().cast(contacts.schema))
+        return pa.concat_tables(found)
 
     @cached_property
     def _one_person_each(self) -> bool:
@@ -245,21 +247,33 @@ class Cut:
             return BLOCKED.empty_table()
         identifiers = self._identifiers(own)
         covering = self._covering(own, covering)
+        with self.tables(
+            identifiers=pa.concat_tables([identifiers, covering]),
+            suppressed=self.ledger.suppressions.snapshot(connection=snapshot),
+        ):
+            stopped = self.engine.sql(_STOPPED).to_arrow_table()
+            with self.tables(stopped=stopped):
+                asked = self.engine.sql(_ASKED).to_arrow_table()["token"]
         states = []
         for purpose in pc.unique(wanted["purpose"]).to_pylist():
-            consent = self.ledger.consent.snapshot(purpose, connection=snapshot)
+            consent = self._consent(purpose, asked, snapshot)
             said = pa.concat_tables([self._about(consent, identifiers), self._withdrawn(consent, covering)])
             folded = customer_consent(said, identifiers)
             states.append(folded.append_column("purpose", pa.repeat(pa.scalar(purpose), len(folded))))
         without_asking = [purpose for purpose, known in self._purposes.items() if known.lawful_basis != "consent"]
         with self.tables(
             wanted=wanted,
-            identifiers=pa.concat_tables([identifiers, covering]),
-            suppressed=self.ledger.suppressions.snapshot(connection=snapshot),
+            stopped=stopped,
             states=pa.concat_tables(states),
             unasked=pa.table({"purpose": pa.array(without_asking, pa.string())}),
         ):
             return self.engine.sql(_BLOCKED).to_arrow_table().cast(BLOCKED)
+
+    def _consent(self, purpose: str, asked: pa.ChunkedArray, snapshot: Connection) -> pa.Table:
+        """The snapshot of a purpose, at least of some identifiers: of few it is read one by one, of many as a whole."""
+        if len(asked) > ONE_BY_ONE:
+            return self.ledger.consent.snapshot(purpose, connection=snapshot)
+        return self.ledger.consent.snapshot(purpose, subjects=asked.to_pylist(), connection=snapshot)
 
     def _about(self, consent: pa.Table, identifiers: pa.Table) -> pa.Table:
         """What was said under some identifiers: few, so that the rest of the work is small."""
@@ -320,34 +334,44 @@ class Cut:
             """).to_arrow_table()
 
 
-_FINE = """
-    with people as (
-        select coalesce(i.customer_token, c.subject_token) as person, bool_or(c.state = 'withdrawn') as withdrawn
-        from consent c left join identity i on i.identifier_token = c.subject_token
-        group by person
-    ),
-    stopped as (
-        select coalesce(i.customer_token, s.identifier_token) as person
-        from suppressed s left join identity i using (identifier_token)
+_DOUBTFUL = """
+    with out_people as (
+        select coalesce(i.customer_token, o.token) as person
+        from out o left join identity i on i.identifier_token = o.token
+        union all
+        from covers select customer_token
+        union all
+        from out
     )
-    select t.key
+    select t.*
     from these t
-    join people p on p.person = t.customer_token and not p.withdrawn
     left join identity c on c.identifier_token = t.customer_token
     left join identity a on a.identifier_token = t.address_token
-    where coalesce(c.customer_token, t.customer_token) = t.customer_token
+    where not coalesce(
+        coalesce(c.customer_token, t.customer_token) = t.customer_token
         and a.customer_token = t.customer_token
-        and t.customer_token not in (select customer_token from covers)
-        and t.customer_token not in (select person from stopped)
-        and t.address_token not in (select person from stopped)
+        and (t.customer_token in (from granted) or t.address_token in (from granted))
+        and t.customer_token not in (from out_people)
+        and t.address_token not in (from out_people),
+        false
+    )
+"""
+
+_STOPPED = """
+    select i.customer_token as key, min(s.reason) as reason
+    from identifiers i join suppressed s using (identifier_token)
+    group by i.customer_token
+"""
+
+# whose consent matters still: a suppressed contact is stopped whatever its person agreed to
+_ASKED = """
+    with others as (from identifiers where customer_token not in (select key from stopped))
+    select identifier_token as token from others
+    union
+    select customer_token from others
 """
 
 _BLOCKED = """
-    with stopped as (
-        select i.customer_token as key, min(s.reason) as reason
-        from identifiers i join suppressed s using (identifier_token)
-        group by i.customer_token
-    )
     select
         w.key,
         case
@@ -363,6 +387,10 @@ _BLOCKED = """
         or c.state = 'withdrawn'
         or (c.state is null and w.purpose not in (select purpose from unasked))
 """
+
+
+def _column(tokens: pa.Array | pa.ChunkedArray) -> pa.Table:
+    return pa.table({"token": tokens})
 
 
 def _table(names: list[str], rows: list[tuple[str, str]]) -> pa.Table:
