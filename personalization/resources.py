@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 
 from personalization.as_of import AsOf
+from personalization.run_lock import beside_other_runs
 from personalization.runtime import Runtime
 from personalization.workspace import LEDGER_VARIABLE, Workspace
+
+WAIT_FOR_NOBODY = ("push_opt_outs",)
 
 
 class RuntimeResource(dg.ConfigurableResource):
@@ -26,6 +31,15 @@ class RuntimeResource(dg.ConfigurableResource):
     state: str = ""
     # The ledger's URL may hold a password, and Dagster shows configuration: it comes from the environment only.
     in_state: bool = False
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[RuntimeResource]:
+        """Hold the workspace while a run uses it, so that no erasure goes on beside it; opt-outs wait for nobody."""
+        if context.run is None or context.run.job_name in WAIT_FOR_NOBODY:
+            yield self
+            return
+        with beside_other_runs(self.get()):
+            yield self
 
     def get(self) -> Runtime:
         if not self.root:

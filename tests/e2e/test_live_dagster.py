@@ -16,6 +16,8 @@ from tests.e2e import events
 from tests.e2e.conftest import Line, fingerprints
 from tests.e2e.small import API_KEY
 
+_TOUCHED = "live__touched_customers"
+
 
 def test_sensors_wake_and_jobs_apply_and_push(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with line.copy(tmp_path) as cli:
@@ -54,7 +56,10 @@ def test_sensors_wake_and_jobs_apply_and_push(line: Line, tmp_path: Path, monkey
             assert asked("opt_outs") == ["push_opt_outs"]
             result = run("push_opt_outs")
             metadata = result.asset_materializations_for_node("live__opt_outs")[0].metadata
-            assert metadata["contacts"].value >= 1
+            assert metadata["contacts"].value >= 1, (
+                metadata,
+                first.asset_materializations_for_node(_TOUCHED)[0].metadata,
+            )
             assert asked("opt_outs") == []
 
 
