@@ -126,10 +126,12 @@ class Town:
     """The workspace."""
 
     root: Path
+    ledger: str | None = None
+    """URL of a ledger that is not in the workspace."""
 
     @cached_property
     def runtime(self) -> Runtime:
-        return Runtime(Workspace.at(self.root))
+        return Runtime(Workspace.at(self.root, None, self.ledger))
 
     @property
     def state(self) -> Path:
@@ -257,13 +259,13 @@ class Town:
         self.runtime.ledger.consent.append([event])
 
 
-def make_town(root: Path) -> Town:
+def make_town(root: Path, ledger: str | None = None) -> Town:
     """The company after two syncs: Anna's address changed in between."""
     program = root / "program"
     program.mkdir(parents=True)
     for name, text in FILES.items():
         (program / f"{name}.yaml").write_text(text, encoding="utf-8")
-    town = Town(root)
+    town = Town(root, ledger)
     Keyring.create(town.state / "keys.json")
     people = [ANNA, ANNA_TWO, BEN, *OTHERS]
     order = {"product": "p1", "quantity": 1, "amount": "9.99", "at": "2026-10-01T10:00:00"}
