@@ -1,12 +1,14 @@
 """All behaviour that rules ask for as one scan of the customer-day rollup, one column per distinct aggregate.
 
-Rows are first sorted into one column per kind (event, property, what is summed), then each window is an aggregate over
-one such column. Conditions inside CASE cost less than half of FILTER clauses when there are dozens of aggregates.
+Rows are first sorted into one column per kind (event, property, what is summed) that several windows share, then each
+window is an aggregate over one such column; what a single window asks for is decided in its aggregate, at once.
+Conditions inside CASE cost less than half of FILTER clauses when there are dozens of aggregates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
 from sqlglot import exp
@@ -32,14 +34,17 @@ def behaviour_query(
     customer_token : str, optional
         Read this customer only.
     """
-    kinds = {kind: f"k{index}" for index, kind in enumerate(dict.fromkeys(map(_kind, columns)))}
-    rows = exp.select(exp.column(token), exp.column("event_day")).from_(exp.to_table(table))
-    rows = rows.select(*(exp.alias_(_rows_of(kind), name) for kind, name in kinds.items()))
+    uses = Counter(map(_kind, columns))
+    kinds = {kind: f"k{index}" for index, kind in enumerate(kind for kind, windows in uses.items() if windows > 1)}
+    rows = exp.select(exp.column(token), *map(exp.column, _read(columns, kinds))).from_(exp.to_table(table))
+    rows = rows.select(*(exp.alias_(exp.Case().when(_is(kind), _column(kind)), name) for kind, name in kinds.items()))
     for condition in _bounds(list(columns), as_of):
         rows = rows.where(condition)
     if customer_token is not None:
         rows = rows.where(exp.column(token).eq(exp.Literal.string(customer_token)))
-    aggregates = [exp.alias_(_aggregate(each, kinds[_kind(each)], as_of), column) for each, column in columns.items()]
+    aggregates = [
+        exp.alias_(_aggregate(each, kinds.get(_kind(each)), as_of), column) for each, column in columns.items()
+    ]
     return exp.select(exp.column(token), *aggregates).from_(rows.subquery("days")).group_by(exp.column(token))
 
 
@@ -53,9 +58,13 @@ def _kind(behaviour: Behaviour) -> _Kind:
     return behaviour.event, behaviour.where, column
 
 
-def _rows_of(kind: _Kind) -> exp.Expr:
-    """The column's value on rows of this kind, NULL on all others."""
-    event, pairs, column = kind
+def _column(kind: _Kind) -> exp.Expr:
+    return exp.column(kind[2])
+
+
+def _is(kind: _Kind) -> exp.Expr:
+    """Whether a row is of this kind."""
+    event, pairs, _ = kind
     where = dict(pairs)
     conditions: list[exp.Expr] = [exp.column("event").eq(exp.Literal.string(event))]
     for name, each in EVENTS[event].properties.items():
@@ -65,7 +74,15 @@ def _rows_of(kind: _Kind) -> exp.Expr:
             conditions.append(exp.EQ(this=found, expression=exp.Literal.string(where[name])))
         elif each.total is not None:
             conditions.append(exp.EQ(this=found, expression=exp.Literal.string(each.total)))
-    return exp.Case().when(exp.and_(*conditions), exp.column(column))
+    return exp.and_(*conditions)
+
+
+def _read(columns: Iterable[Behaviour], kinds: Collection[_Kind]) -> list[str]:
+    """The roll-up's columns that aggregates read, other than by a kind's column."""
+    found = {"event_day"}
+    for kind in (kind for kind in map(_kind, columns) if kind not in kinds):
+        found |= {"event", kind[2], *(each.column for each in EVENTS[kind[0]].properties.values())}
+    return sorted(found)
 
 
 def _bounds(behaviours: list[Behaviour], as_of: AsOf) -> list[exp.Expr]:
@@ -79,10 +96,13 @@ def _bounds(behaviours: list[Behaviour], as_of: AsOf) -> list[exp.Expr]:
     return conditions
 
 
-def _aggregate(behaviour: Behaviour, kind: str, as_of: AsOf) -> exp.Expr:
-    value: exp.Expr = exp.column(kind)
+def _aggregate(behaviour: Behaviour, shared: str | None, as_of: AsOf) -> exp.Expr:
+    kind = _kind(behaviour)
+    value = exp.column(shared) if shared else _column(kind)
+    conditions = [] if shared else [_is(kind)]
     if behaviour.within is not None:
-        value = exp.Case().when(exp.column("event_day") >= day(as_of, behaviour.within), value)
+        conditions.append(exp.column("event_day") >= day(as_of, behaviour.within))
+    rows: exp.Expr = exp.Case().when(exp.and_(*conditions), value) if conditions else value
     if behaviour.measure == "days_since":
-        return exp.Sub(this=day(as_of), expression=exp.Max(this=value))
-    return exp.cast(exp.Sum(this=value), "bigint" if behaviour.measure == "events" else "double")
+        return exp.Sub(this=day(as_of), expression=exp.Max(this=rows))
+    return exp.cast(exp.Sum(this=rows), "bigint" if behaviour.measure == "events" else "double")

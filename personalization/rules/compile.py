@@ -6,7 +6,7 @@ literal node that sqlglot renders, so nothing a user writes is ever part of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlglot import exp
 
@@ -33,6 +33,7 @@ def evaluation_query(
     segments: Mapping[str, Rule] | None = None,
     membership: str | None = None,
     columns: Sequence[str] = (),
+    decidable: Collection[str] | None = None,
     profile: str = PROFILE,
     customer_day: str = CUSTOMER_DAY,
 ) -> str:
@@ -51,6 +52,8 @@ def evaluation_query(
         Table (as_of, segment, customer_token, status) from which `in_segment` reads all other segments.
     columns : sequence of str
         Profile columns to carry along.
+    decidable : collection of str, optional
+        Rules to give the column `<name>__decidable`; default: all.
     profile, customer_day : str
         Tables to read; `profile` has a column `as_of`.
 
@@ -81,7 +84,8 @@ def evaluation_query(
         outcome = exp.column(outcomes[rule.condition])
         holds = exp.Coalesce(this=outcome, expressions=[exp.Boolean(this=rule.unknown == "include")])
         outputs.append(exp.alias_(holds, name, quoted=True))
-        outputs.append(exp.alias_(exp.Not(this=_is_null(outcome)), f"{name}__decidable", quoted=True))
+        if decidable is None or name in decidable:
+            outputs.append(exp.alias_(exp.Not(this=_is_null(outcome)), f"{name}__decidable", quoted=True))
     for name, value in values.items():
         outputs.append(exp.alias_(exp.cast(translate.scalar(value.scalar), "double"), name, quoted=True))
     return query.select(*outputs, copy=False).sql(dialect=DIALECT)
