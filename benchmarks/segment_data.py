@@ -148,7 +148,8 @@ def _models(folder: Path) -> list[Model]:
         session.execute("create schema if not exists seeds")
         for path in (prepare(workspace).project / "seeds").glob("*.csv"):
             session.execute(
-                f"create or replace table seeds.{path.stem} as from read_csv('{path}', all_varchar = true, header = true)"
+                f"create or replace table seeds.{path.stem} as"
+                f" from read_csv('{path}', all_varchar = true, header = true)"
             )
     return [model for model in models if model.table not in _LEFT_OUT]
 

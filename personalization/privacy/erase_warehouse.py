@@ -28,6 +28,8 @@ def erase_rows(warehouse: Warehouse, tokens: Sequence[str]) -> dict[str, int]:
         return {}
     with warehouse.connect() as session:
         removed = {relation.name: _delete(session.raw, relation, tokens) for relation in tables(session.raw)}
+        for name in removed:
+            session.set_note(name, None)
     move_to_new_file(warehouse)
     return {name: rows for name, rows in removed.items() if rows}
 

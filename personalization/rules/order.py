@@ -31,7 +31,7 @@ def levels(segments: Mapping[str, Rule]) -> dict[str, int]:
     for path in cycles(segments):
         raise ProgramError(f"segments refer to each other in a circle: {' → '.join(path)}")
     found: dict[str, int] = {}
-    for name in _children_first(segments):
+    for name in children_first(segments):
         below = [found[other] for other in segments[name].segments if other in segments]
         found[name] = 1 + max(below) if below else 0
     return found
@@ -59,7 +59,8 @@ def cycles(segments: Mapping[str, Rule]) -> list[tuple[str, ...]]:
     return found
 
 
-def _children_first(segments: Mapping[str, Rule]) -> list[str]:
+def children_first(segments: Mapping[str, Rule]) -> list[str]:
+    """These segments, each after those of them that it refers to."""
     ordered: dict[str, None] = {}
     waiting = [(name, False) for name in reversed(list(segments))]
     while waiting:

@@ -18,6 +18,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from sqlglot import exp
 
 from personalization.as_of import AsOf
 from personalization.errors import WarehouseError
@@ -198,12 +199,19 @@ class Session:
         return int(self.value(f"select count(*) from {table}"))  # noqa: S608  (table is a name of ours)
 
     def replace_day(
-        self, table: str, as_of: AsOf, query: str, parameters: list[Any] | dict[str, Any] | None = None
+        self,
+        table: str,
+        as_of: AsOf,
+        query: str,
+        parameters: list[Any] | dict[str, Any] | None = None,
+        *,
+        order: str = "all",
     ) -> int:
         """Replace the rows of one `as_of` day of `schema.name` by a query's rows, all or nothing.
 
         The query must return a DATE column `as_of` equal to the day in every row. A table whose columns changed
-        since it was made is rebuilt from this day on (it is a cache). Returns the number of rows written.
+        since it was made is rebuilt from this day on (it is a cache). `order` may name a key, which is quicker to sort
+        by than all columns. Returns the number of rows written.
         """
         self.raw.execute(f"create schema if not exists {table.split('.')[0]}")
         with self.transaction():
@@ -213,16 +221,25 @@ class Session:
                 f"select column_name, column_type from (describe {table})"  # noqa: S608
             ):
                 self.raw.execute(f"create or replace table {table} as from _new_day limit 0")
+            self.set_note(table, None)
             self.raw.execute(f"delete from {table} where as_of = ?", [as_of.day])  # noqa: S608
-            self.raw.execute(f"insert into {table} from _new_day order by all")
+            self.raw.execute(f"insert into {table} from _new_day order by {order}")
             count = int(self.value("select count(*) from _new_day"))
             self.raw.execute("drop table _new_day")
         return count
 
     def replace_rows(
-        self, table: str, where: str, query: str, parameters: list[Any] | dict[str, Any] | None = None
+        self,
+        table: str,
+        where: str,
+        query: str,
+        parameters: list[Any] | dict[str, Any] | None = None,
+        *,
+        order: str = "all",
     ) -> int:
-        """Replace some rows of `schema.name` by a query's rows, all or nothing. Returns the number of rows written.
+        """Replace some rows of `schema.name` by a query's rows, all or nothing; see `replace_day` for `order`.
+
+        Returns the number of rows written.
 
         Raises
         ------
@@ -237,11 +254,28 @@ class Session:
                     f"{table} has other columns than the program now gives it",
                     hint="run `personalization run` once: after it, the rows of single customers can be made again",
                 )
+            self.set_note(table, None)
             self.raw.execute(f"delete from {table} where {where}")  # noqa: S608  (names of ours)
-            self.raw.execute(f"insert into {table} from _new_rows order by all")
+            self.raw.execute(f"insert into {table} from _new_rows order by {order}")
             count = int(self.value("select count(*) from _new_rows"))
             self.raw.execute("drop table _new_rows")
         return count
+
+    def note(self, table: str) -> str | None:
+        """What was noted about the present rows of `schema.name`; None when nothing was, or rows were written since."""
+        schema, name = table.split(".")
+        found = self.value(
+            "select comment from duckdb_tables()"
+            " where database_name = current_database() and schema_name = ? and table_name = ?",
+            [schema, name],
+        )
+        return None if found is None else str(found)
+
+    def set_note(self, table: str, note: str | None) -> None:
+        """Note something about the present rows of `schema.name`; None takes the note away."""
+        if note is not None or self.note(table) is not None:
+            text = "null" if note is None else exp.Literal.string(note).sql(dialect="duckdb")
+            self.raw.execute(f"comment on table {table} is {text}")
 
     def fingerprint(self, table: str) -> str:
         """A hash over all rows of a table that does not depend on their order, to compare two builds."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 from personalization.as_of import AsOf
 from personalization.program import Program, load_program
 from personalization.rules.catalog import FIELDS
-from personalization.stages.segments.evaluate import evaluate_segments
+from personalization.stages.segments.evaluate import Evaluation, evaluate_segments
 from personalization.stages.segments.tables import SegmentSummary
 from personalization.warehouse import Session
 
@@ -29,6 +29,7 @@ _SCORES = ("purchase_score", "purchase_band")
 class Shop:
     session: Session
     root: Path
+    last: Evaluation | None = None
 
     def __post_init__(self) -> None:
         columns = ", ".join(f"{name} {_KINDS[each.type]}" for name, each in FIELDS.items() if name not in _SCORES)
@@ -62,8 +63,9 @@ class Shop:
 
     def customers(self, day: AsOf, **people: dict[str, Any]) -> None:
         """Features of one day in place of any other's, as dbt leaves them; a score goes to its own table."""
-        self.session.execute("delete from features.customer_profile")
-        self.session.execute("delete from scores.propensity where as_of = ?", [day.day])
+        self.session.replace_rows("features.customer_profile", "true", "from features.customer_profile limit 0")
+        of_the_day = f"as_of = date '{day.key}'"
+        self.session.replace_rows("scores.propensity", of_the_day, "from scores.propensity limit 0")
         for token, fields in people.items():
             features = {"as_of": day.day, "customer_token": token, "email_token": f"mail-{token}"}
             features |= {name: value for name, value in fields.items() if name not in _SCORES}
@@ -86,7 +88,8 @@ class Shop:
         people = None if may_be_scored is None else pa.table({"customer_token": sorted(may_be_scored)})
         scored = None if people is None else lambda: people
         history = self.root / "var" / "history"
-        return evaluate_segments(self.session, program, day, history, only=only, may_be_scored=scored)
+        self.last = evaluate_segments(self.session, program, day, history, only=only, may_be_scored=scored)
+        return self.last.summaries
 
     def members(self, day: AsOf, segment: str, status: str = "in") -> set[str]:
         rows = self.session.rows(
@@ -107,4 +110,5 @@ class Shop:
 
     def _insert(self, table: str, row: dict[str, Any]) -> None:
         marks = ", ".join("?" for _ in row)
+        self.session.set_note(table, None)
         self.session.execute(f"insert into {table} ({', '.join(row)}) values ({marks})", list(row.values()))

@@ -91,3 +91,5 @@ final as (
 )
 
 select * from final
+-- a customer's days side by side: who aggregates by customer then needs a fraction of the memory
+order by customer_token

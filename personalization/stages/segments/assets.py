@@ -32,7 +32,7 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
         selected = context.selected_asset_keys
         chosen = {name for name in rt.program.segments if segment_key(name) in selected}
         with rt.warehouse.connect() as session:
-            summaries = evaluate_segments(
+            evaluation = evaluate_segments(
                 session,
                 rt.program,
                 day,
@@ -40,6 +40,7 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
                 only=chosen,
                 may_be_scored=lambda: population(rt, session, day),
             )
+            summaries = evaluation.summaries
             rows = {
                 key: session.value(f"select count(*) from {'.'.join(key.path)}")  # noqa: S608
                 for key in (PROFILE, MEMBERSHIP, SUMMARY, HISTORY)
@@ -55,6 +56,7 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
                     "share": round(found.share, 4),
                     "completeness": round(found.completeness, 4),
                     "state": found.state,
+                    "evaluation": "evaluated" if name in evaluation.evaluated else "reused",
                     "held": found.held,
                     "entered": found.entered,
                     "exited": found.exited,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from personalization.as_of import AsOf
 from personalization.rules import Rule, needed
@@ -15,16 +15,22 @@ def fields_needed(name: str, segments: Mapping[str, Rule]) -> list[str]:
     return sorted({field for each in needed({name}, segments) for field in segments[each].needs})
 
 
-def completeness(session: Session, segments: Mapping[str, Rule], as_of: AsOf) -> dict[str, float]:
-    """Per segment the share of the day's customers with every such column known; one scan for all segments."""
-    if not segments:
+def completeness(
+    session: Session, segments: Mapping[str, Rule], as_of: AsOf, names: Collection[str] | None = None
+) -> dict[str, float]:
+    """Per segment the share of the day's customers with every such column known; one scan for all segments.
+
+    `names` are the segments to look at; default: all.
+    """
+    names = [name for name in segments if names is None or name in names]
+    if not names:
         return {}
-    counts = ", ".join(f"count(*) filter (where {known(fields_needed(name, segments))})" for name in segments)
+    counts = ", ".join(f"count(*) filter (where {known(fields_needed(name, segments))})" for name in names)
     total, *complete = session.rows(
         f"select count(*), {counts} from {PROFILE} where as_of = ?",  # noqa: S608  (columns of the rule catalog)
         [as_of.day],
     )[0]
-    return {name: count / total for name, count in zip(segments, complete, strict=True)}
+    return {name: count / total for name, count in zip(names, complete, strict=True)}
 
 
 def known(fields: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,8 +16,11 @@ from personalization.program.models import SCORES as SCORE_COLUMNS
 from personalization.rules import ProgramRules, Rule, evaluation_query, needed, program_rules
 from personalization.rules.compile import CUSTOMER_DAY
 from personalization.stages.segments.completeness import completeness
-from personalization.stages.segments.day_files import DayFiles
+from personalization.stages.segments.day_files import DayFiles, quoted_list
+from personalization.stages.segments.evaluations import read_markers
+from personalization.stages.segments.inputs import segment_keys
 from personalization.stages.segments.profile import PROFILE, write_profile
+from personalization.stages.segments.reuse import Work, to_do
 from personalization.stages.segments.tables import SegmentSummary, write_tables
 from personalization.warehouse import Session
 
@@ -30,8 +34,26 @@ _MARKERS = pa.schema(
         "completeness": pa.float64(),
         "state": pa.string(),
         "rule_version": pa.string(),
+        "key": pa.string(),
     }
 )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate_segments` did.
+
+    Attributes
+    ----------
+    summaries : dict of str to SegmentSummary
+        Every segment in the day file, in the order of the program.
+    evaluated : frozenset of str
+        Segments whose rule was evaluated; the other chosen ones were taken from the last evaluation of the day,
+        because neither their rule nor anything they read has changed since.
+    """
+
+    summaries: dict[str, SegmentSummary]
+    evaluated: frozenset[str]
 
 
 def evaluate_segments(
@@ -41,8 +63,11 @@ def evaluate_segments(
     history: Path,
     only: Collection[str] | None = None,
     may_be_scored: Callable[[], pa.Table] | None = None,
-) -> dict[str, SegmentSummary]:
-    """Evaluate segments for one day and replace their rows in the day file and the tables.
+) -> Evaluation:
+    """Bring segments up to date for one day: their rows in the day file and the tables.
+
+    What was evaluated for the day before, with the same rules and the same data, is not evaluated again; when that
+    holds for all segments, neither the profile nor behaviour nor any day file is read.
 
     A segment less complete than its `min_completeness`, or about which nothing at all is known, keeps the members of
     the last day on which it was complete enough, as far as they are still customers, and is marked incomplete; other
@@ -58,11 +83,6 @@ def evaluate_segments(
         Gives the `customer_token` of those who may be scored: nobody else keeps a place that a score gave them on an
         earlier day. Default: everybody may.
 
-    Returns
-    -------
-    dict of segment to SegmentSummary
-        Every segment in the day file, in the order of the program.
-
     Raises
     ------
     ProgramError, DataError
@@ -70,26 +90,65 @@ def evaluate_segments(
     """
     rules = program_rules(program)
     chosen = [name for name in program.segments if only is None or name in only]
-    candidates = write_profile(session, rules.catalog, as_of)
-    shares = completeness(session, rules.segments, as_of)
-    involved = needed(set(chosen), rules.segments)
-    incomplete = too_incomplete(program, shares, involved)
     files = DayFiles(history)
+    write_profile(session, rules.catalog, as_of)
+    keys = segment_keys(session, program, rules.segments, as_of, files, chosen)
+    last = read_markers(session, files, as_of)
+    work = to_do(chosen, rules.segments, keys, {name: marker.key for name, marker in last.items()})
+    if work.evaluate or last.keys() - program.segments.keys() or not files.path(as_of).exists():
+        _evaluate_day(session, program, rules, as_of, files, work, keys, may_be_scored)
+        crash_point("segments.after_day_file")
+    summaries = write_tables(session, files, as_of)
+    found = {name: summaries[name] for name in program.segments if name in summaries}
+    return Evaluation(found, frozenset(work.evaluate))
+
+
+def _evaluate_day(
+    session: Session,
+    program: Program,
+    rules: ProgramRules,
+    as_of: AsOf,
+    files: DayFiles,
+    work: Work,
+    keys: Mapping[str, str],
+    may_be_scored: Callable[[], pa.Table] | None,
+) -> None:
+    """Evaluate what has to be, and write the day's file anew."""
+    shares = completeness(session, rules.segments, as_of, work.compute)
+    candidates = count_candidates(session, as_of)
+    incomplete = too_incomplete(program, shares, work.compute)
     versions = read_last_good(session, files, as_of, incomplete)
     scored = {name for name in incomplete if reads_scores(name, rules.segments)}
     if scored and may_be_scored is not None:
         leave_out(session, scored, may_be_scored())
-    good = {name: rule for name, rule in rules.segments.items() if name in involved - incomplete}
+    _take_over(session, files, as_of, work.take)
+    good = {name: rule for name, rule in rules.segments.items() if name in work.compute - incomplete}
     evaluate(session, good, as_of)
-
-    parts = [_kept(files, as_of, set(program.segments) - set(chosen)), "select * from _markers"]
-    parts += [members(name, rules.segments[name], as_of, held_over=name in incomplete) for name in chosen]
-    judged = Judged(shares, candidates, incomplete, versions)
+    judged = Judged(shares, candidates, incomplete, versions, keys)
+    parts = ["select * from _markers"]
+    for evaluated, names in groupby(sorted(program.segments), key=lambda name: name in work.evaluate):
+        if evaluated:
+            parts += [members(name, rules.segments[name], as_of, held_over=name in incomplete) for name in names]
+        else:
+            parts.append(_kept(files, as_of, list(names)))
+    chosen = [name for name in program.segments if name in work.evaluate]
     with session.registered(_markers=judged.markers(program, rules, chosen, as_of)):
-        files.write(session, as_of, " union all by name ".join(parts))
-    crash_point("segments.after_day_file")
-    summaries = write_tables(session, files, as_of)
-    return {name: summaries[name] for name in program.segments if name in summaries}
+        files.write(session, as_of, parts)
+
+
+def count_candidates(session: Session, as_of: AsOf) -> int:
+    """Customers of the day."""
+    return int(session.value(f"select count(*) from {PROFILE} where as_of = ?", [as_of.day]))  # noqa: S608
+
+
+def _take_over(session: Session, files: DayFiles, as_of: AsOf, segments: Collection[str]) -> None:
+    """Add members that the day's file has to `_last_good`, for others that refer to these segments."""
+    if segments:
+        session.execute(
+            f"insert into {_LAST_GOOD} select as_of, segment, customer_token, status"  # noqa: S608
+            f" from {files.relation(only=as_of)}"
+            f" where segment in ({quoted_list(segments)}) and customer_token is not null"
+        )
 
 
 @dataclass(frozen=True)
@@ -106,15 +165,22 @@ class Judged:
         Segments that keep the members of an earlier day.
     versions : dict of str to str
         The rules that chose those.
+    keys : mapping of str to str
+        What else gives the same members; empty when that is not known.
     """
 
     shares: dict[str, float]
     candidates: int
     incomplete: set[str]
     versions: dict[str, str]
+    keys: Mapping[str, str]
 
     def markers(self, program: Program, rules: ProgramRules, segments: Collection[str], as_of: AsOf) -> pa.Table:
-        """The rows of the day file that say which segments were evaluated, and how."""
+        """The rows of the day file that say which segments were evaluated, and how.
+
+        A segment that depends on members of an earlier day has no key: it is evaluated again the next time.
+        """
+        held_over = {name for name in segments if self.incomplete & needed({name}, rules.segments)}
         return pa.Table.from_pylist(
             [
                 {
@@ -125,6 +191,7 @@ class Judged:
                     "completeness": self.shares[name],
                     "state": "incomplete" if name in self.incomplete else "evaluated",
                     "rule_version": self.versions.get(name, rules.segments[name].version),
+                    "key": None if name in held_over else self.keys.get(name),
                 }
                 for name in segments
             ],
@@ -142,7 +209,7 @@ def read_last_good(session: Session, files: DayFiles, as_of: AsOf, segments: Col
 
     Returns the version of the rule that chose them, by segment.
     """
-    wanted = _list(segments)
+    wanted = quoted_list(segments)
     earlier = files.relation(before=as_of)
     session.execute(
         f"""
@@ -174,7 +241,7 @@ def leave_out(session: Session, segments: Collection[str], may_be_scored: pa.Tab
     """Take out of `_last_good` who may not be scored, in segments that are made of scores."""
     with session.registered(_may_be_scored=may_be_scored):
         session.execute(
-            f"delete from {_LAST_GOOD} where segment in ({_list(segments)})"  # noqa: S608
+            f"delete from {_LAST_GOOD} where segment in ({quoted_list(segments)})"  # noqa: S608
             " and customer_token not in (select customer_token from _may_be_scored)"
         )
 
@@ -187,17 +254,29 @@ def evaluate(
     profile: str = PROFILE,
     customer_day: str = CUSTOMER_DAY,
 ) -> None:
-    """Make `_outcome`: one row per customer of `profile`, two columns per segment."""
+    """Make `_outcome`: one row per customer of `profile` in the order of tokens, columns per segment.
+
+    Segments that rules refer to and that are not among `good` are read from `_last_good`.
+    """
     query = evaluation_query(
-        good, as_of, segments=good, membership=_LAST_GOOD, profile=profile, customer_day=customer_day
+        good,
+        as_of,
+        segments=good,
+        membership=_LAST_GOOD,
+        decidable=[name for name, rule in good.items() if rule.unknown == "hold"],
+        profile=profile,
+        customer_day=customer_day,
     )
-    session.execute(f"create or replace temp table _outcome as {query}")
+    session.execute(f"create or replace temp table _outcome as {query} order by customer_token")
 
 
 def members(name: str, rule: Rule, as_of: AsOf, *, held_over: bool) -> str:
     """The members of a segment, as rows of the day file."""
     if held_over:
-        return f"select as_of, segment, customer_token, status from {_LAST_GOOD} where segment = '{name}'"  # noqa: S608
+        return (
+            f"from (select as_of, segment, customer_token, status from {_LAST_GOOD} where segment = '{name}'"  # noqa: S608
+            " order by customer_token)"
+        )
     undecided = f' or not "{name}__decidable"' if rule.unknown == "hold" else ""
     return f"""
         select date '{as_of.key}' as as_of, '{name}' as segment, customer_token,
@@ -208,8 +287,4 @@ def members(name: str, rule: Rule, as_of: AsOf, *, held_over: bool) -> str:
 
 def _kept(files: DayFiles, as_of: AsOf, segments: Collection[str]) -> str:
     """Rows of the day's present file for segments that are not evaluated now."""
-    return f"select * from {files.relation(only=as_of)} where segment in ({_list(segments)})"  # noqa: S608
-
-
-def _list(names: Collection[str]) -> str:
-    return ", ".join(f"'{name}'" for name in sorted(names)) or "null"
+    return f"from {files.relation(only=as_of)} where segment in ({quoted_list(segments)})"

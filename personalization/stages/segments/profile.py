@@ -6,13 +6,14 @@ from personalization.as_of import AsOf
 from personalization.errors import DataError
 from personalization.rules import Catalog
 from personalization.warehouse import Session
+from personalization.warehouse.versions import content_version
 
 PROFILE = "segments.profile"
 FEATURES, SCORES = "features.customer_profile", "scores.propensity"
 
 
-def write_profile(session: Session, catalog: Catalog, as_of: AsOf) -> int:
-    """Replace the profile of one day by the customer profile joined with the scores. Returns the number of customers.
+def write_profile(session: Session, catalog: Catalog, as_of: AsOf) -> None:
+    """Replace the profile of one day by the customer profile joined with the scores, unless it is that already.
 
     Customers without a score have NULL there, as have all while no model has scored the day.
 
@@ -21,9 +22,17 @@ def write_profile(session: Session, catalog: Catalog, as_of: AsOf) -> int:
     DataError
         When there are no features for the day, or columns are not as the rule catalog says.
     """
-    _require_features(session, as_of)
+    made_from = f"{as_of.key} of {content_version(session, FEATURES)} and {content_version(session, SCORES)}"
+    if not session.has_table(PROFILE) or session.note(PROFILE) != made_from:
+        _require_features(session, as_of)
+        _write(session, as_of)
+        session.set_note(PROFILE, made_from)
+    catalog.verify(session, PROFILE)
+
+
+def _write(session: Session, as_of: AsOf) -> None:
     scores = SCORES if session.has_table(SCORES) else _NO_SCORES
-    count = session.replace_day(
+    session.replace_day(
         PROFILE,
         as_of,
         f"""
@@ -33,9 +42,8 @@ def write_profile(session: Session, catalog: Catalog, as_of: AsOf) -> int:
         where p.as_of = ?
         """,  # noqa: S608  (tables of ours)
         [as_of.day],
+        order="customer_token",
     )
-    catalog.verify(session, PROFILE)
-    return count
 
 
 _NO_SCORES = """(

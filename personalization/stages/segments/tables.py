@@ -1,17 +1,22 @@
 """Membership, summary and history as tables, made from the day files alone.
 
-So they are the same in whichever order days were run or run again, and after the warehouse file was deleted.
+So they are the same in whichever order days were run or run again, and after the warehouse file was deleted. Only what
+changed in the files since is read: `segments.evaluations` says from which files, and from which evaluations in them,
+the tables were made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from personalization.as_of import AsOf
-from personalization.stages.segments.day_files import DayFiles
+from personalization.stages.segments.day_files import DayFiles, quoted_list
+from personalization.stages.segments.evaluations import EVALUATIONS, FILES, MARKER, changes_of, note_evaluations
+from personalization.stages.segments.stays import HISTORY, rebuild_stays, update_stays
 from personalization.warehouse import Session
 
-MEMBERSHIP, SUMMARY, HISTORY = "segments.membership", "segments.summary", "segments.history"
+MEMBERSHIP, SUMMARY = "segments.membership", "segments.summary"
 
 
 @dataclass(frozen=True)
@@ -35,17 +40,23 @@ class SegmentSummary:
 
 
 def write_tables(session: Session, files: DayFiles, as_of: AsOf) -> dict[str, SegmentSummary]:
-    """Replace the day in membership and summary, and the whole history. Returns the day's summary by segment."""
-    session.replace_day(
-        MEMBERSHIP,
-        as_of,
-        f"""
-        select as_of, segment, customer_token, status from {files.relation(only=as_of)}
-        where customer_token is not null
-        """,  # noqa: S608  (paths of ours)
-    )
-    session.replace_day(SUMMARY, as_of, _summary_query(files, as_of))
-    session.replace_table(HISTORY, f"{_history_query(files)} order by all")
+    """Bring membership, summary and history up to the day files. Returns the day's summary by segment.
+
+    Membership and summary of other days stay as they are; the history follows all files.
+    """
+    with session.transaction():
+        _make_tables(session, files)
+        changes = changes_of(session, files, as_of)
+        note_evaluations(session, files)
+        if changes.whole or changes.segments:
+            _replace_membership(session, files, as_of, None if changes.whole else changes.segments)
+            if changes.whole:
+                rebuild_stays(session, files)
+            else:
+                update_stays(session, files, as_of, changes)
+        # an earlier day may be another one now, and so may be who came since
+        if changes.whole or changes.segments or changes.new_day or session.note(SUMMARY) != as_of.key:
+            _summarise(session, as_of)
     return read_summaries(session, as_of)
 
 
@@ -59,8 +70,9 @@ def write_touched_tables(session: Session, files: DayFiles, as_of: AsOf, touched
         where customer_token in (from {touched})
         """,  # noqa: S608  (paths of ours)
     )
-    session.replace_day(SUMMARY, as_of, _summary_query(files, as_of))
-    session.replace_rows(HISTORY, f"customer_token in (from {touched})", _history_query(files, touched))
+    note_evaluations(session, files)
+    rebuild_stays(session, files, among=touched)
+    _summarise(session, as_of)
 
 
 def read_summaries(session: Session, as_of: AsOf) -> dict[str, SegmentSummary]:
@@ -69,90 +81,78 @@ def read_summaries(session: Session, as_of: AsOf) -> dict[str, SegmentSummary]:
     return {row[0]: SegmentSummary(*row) for row in rows}
 
 
-def _summary_query(files: DayFiles, as_of: AsOf) -> str:
-    today, earlier = files.relation(only=as_of), files.relation(before=as_of)
+def _make_tables(session: Session, files: DayFiles) -> None:
+    if all(session.has_table(table) for table in (MEMBERSHIP, HISTORY, FILES, EVALUATIONS)):
+        return
+    rows = files.rows_of([])
+    session.replace_table(FILES, "select null::date as as_of, null::varchar as file limit 0")
+    session.replace_table(EVALUATIONS, f"select {MARKER} from {rows}")  # noqa: S608
+    session.replace_table(MEMBERSHIP, f"select as_of, segment, customer_token, status from {rows}")  # noqa: S608
+    session.replace_table(
+        HISTORY,
+        f"select segment, customer_token, as_of as entered_on, as_of as exited_on, rule_version from {rows}",  # noqa: S608
+    )
+
+
+def _replace_membership(session: Session, files: DayFiles, as_of: AsOf, segments: Collection[str] | None) -> None:
+    """Take the day's rows over as the file has them, in its order; of some segments, or of all for None."""
+    whose = "true" if segments is None else f"segment in ({quoted_list(segments)})"
+    session.execute(f"delete from {MEMBERSHIP} where as_of = date '{as_of.key}' and {whose}")  # noqa: S608
+    session.execute(
+        f"""
+        insert into {MEMBERSHIP}
+        select as_of, segment, customer_token, status from {files.relation(only=as_of)}
+        where customer_token is not null and {whose}
+        """  # noqa: S608  (paths of ours)
+    )
+
+
+def _summarise(session: Session, as_of: AsOf) -> None:
+    session.replace_day(SUMMARY, as_of, _summary_query(as_of))
+    session.set_note(SUMMARY, as_of.key)
+
+
+def _summary_query(as_of: AsOf) -> str:
+    """Sizes from the membership of the day, moves from the history: who came or went on this day."""
+    day = f"date '{as_of.key}'"
     return f"""
-    with evaluated as (
-        select * from {today} where customer_token is null
-    ),
-    previous as (
-        select segment, max(as_of) as as_of from {earlier} where customer_token is null group by segment
-    ),
-    members_before as (
-        select d.segment, d.customer_token
-        from {earlier} as d inner join previous as p using (segment, as_of)
-        where d.status = 'in'
-    ),
-    members_now as (
-        select segment, customer_token from {today} where status = 'in'
-    ),
-    held as (
-        select segment, count(*) as held from {today} where status = 'held' group by segment
+    with sizes as (
+        select
+            segment,
+            count(*) filter (where status = 'in') as size,
+            count(*) filter (where status = 'held') as held
+        from {MEMBERSHIP}
+        where as_of = {day}
+        group by segment
     ),
     moves as (
         select
             segment,
-            count(n.segment) as size,
-            count(*) filter (where b.segment is null) as entered,
-            count(*) filter (where n.segment is null) as exited
-        from members_now as n full join members_before as b using (segment, customer_token)
+            count(*) filter (where entered_on = {day}) as entered,
+            count(*) filter (where exited_on = {day}) as exited
+        from {HISTORY}
+        where entered_on = {day} or exited_on = {day}
         group by segment
     )
     select
         e.as_of,
         e.segment,
         e.title,
-        coalesce(m.size, 0) as size,
-        coalesce(h.held, 0) as held,
+        coalesce(s.size, 0) as size,
+        coalesce(s.held, 0) as held,
         e.candidates,
-        coalesce(m.size, 0)::double / e.candidates as share,
+        coalesce(s.size, 0)::double / e.candidates as share,
         e.completeness,
         case
             when e.state = 'incomplete' then 'incomplete'
-            when coalesce(m.size, 0) = 0 then 'empty'
+            when coalesce(s.size, 0) = 0 then 'empty'
             else 'ok'
         end as state,
         coalesce(m.entered, 0) as entered,
         coalesce(m.exited, 0) as exited,
         e.rule_version
-    from evaluated as e
+    from {EVALUATIONS} as e
+    left join sizes as s using (segment)
     left join moves as m using (segment)
-    left join held as h using (segment)
-    """  # noqa: S608
-
-
-def _history_query(files: DayFiles, among: str | None = None) -> str:
-    """One row per unbroken stay: from the first day as a member to the first evaluated day no longer one.
-
-    Days count per segment and only when it was evaluated, so a day that was never run breaks no stay.
-    """
-    whom = f"where customer_token is null or customer_token in (from {among})" if among else ""
-    return f"""
-    with days as (
-        select * from {files.relation()} {whom}
-    ),
-    evaluated as (
-        select segment, as_of, rule_version, row_number() over (partition by segment order by as_of) as turn
-        from days where customer_token is null
-    ),
-    memberships as (
-        select
-            segment, d.customer_token, as_of, e.rule_version, e.turn,
-            e.turn - row_number() over (partition by segment, d.customer_token order by as_of) as stay
-        from days as d inner join evaluated as e using (segment, as_of)
-        where d.status = 'in'
-    ),
-    stays as (
-        select
-            segment,
-            customer_token,
-            min(as_of) as entered_on,
-            max(turn) as last_turn,
-            arg_min(rule_version, as_of) as rule_version
-        from memberships
-        group by segment, customer_token, stay
-    )
-    select s.segment, s.customer_token, s.entered_on, e.as_of as exited_on, s.rule_version
-    from stays as s
-    left join evaluated as e on e.segment = s.segment and e.turn = s.last_turn + 1
+    where e.as_of = {day}
     """  # noqa: S608

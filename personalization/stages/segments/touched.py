@@ -15,6 +15,7 @@ from personalization.stages.segments.completeness import completeness
 from personalization.stages.segments.day_files import DayFiles
 from personalization.stages.segments.evaluate import (
     Judged,
+    count_candidates,
     evaluate,
     evaluate_segments,
     leave_out,
@@ -70,19 +71,16 @@ def evaluate_touched(
         leave_out(session, scored, may_be_scored(TOUCHED))
     good = {name: rule for name, rule in rules.segments.items() if name not in incomplete}
     evaluate(session, good, as_of, profile=TOUCHED_PROFILE, customer_day=touched_rows("marts.customer_day"))
-    found = " union all by name ".join(
-        members(name, rules.segments[name], as_of, held_over=name in incomplete) for name in program.segments
-    )
-    candidates = int(session.value(f"select count(*) from {PROFILE} where as_of = ?", [as_of.day]))  # noqa: S608
-    parts = [
-        f"select * from {files.relation(only=as_of)} where customer_token not in (from {TOUCHED})",  # noqa: S608
-        "select * from _markers",
-    ]
-    if program.segments:
-        parts.append(f"select * from ({found}) where customer_token in (from {TOUCHED})")  # noqa: S608
-    judged = Judged(shares, candidates, incomplete, versions)
+    others = f"select * from {files.relation(only=as_of)} where customer_token not in (from {TOUCHED})"  # noqa: S608
+    rows = [others]
+    for name in program.segments:
+        found = members(name, rules.segments[name], as_of, held_over=name in incomplete)
+        rows.append(f"select * from ({found}) where customer_token in (from {TOUCHED})")  # noqa: S608
+    in_order = f"from ({' union all by name '.join(rows)}) order by segment, customer_token"
+    # no keys: that the rest of the rows still is as if everybody had been evaluated is known of today's data only
+    judged = Judged(shares, count_candidates(session, as_of), incomplete, versions, keys={})
     with session.registered(_markers=judged.markers(program, rules, list(program.segments), as_of)):
-        files.write(session, as_of, " union all by name ".join(parts))
+        files.write(session, as_of, ["select * from _markers", in_order])
     write_touched_tables(session, files, as_of, TOUCHED)
     return True
 
