@@ -22,6 +22,7 @@ CONTACTS = pa.schema(
     [("key", pa.string()), ("purpose", pa.string()), ("customer_token", pa.string()), ("address_token", pa.string())]
 )
 ONE_BY_ONE = 100_000  # up to so many identifiers are looked up in the record of consent instead of reading all of it
+FEW = 5_000  # up to so many contacts are looked at one by one at once
 BLOCKED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("opted_out", pa.bool_())])
 
 
@@ -202,7 +203,7 @@ class Cut:
         the two, and by no identifier ever withdrew it or is suppressed. That needs no order of statements and no list
         of identifiers, and it holds for nearly everybody whom an export is about to write to.
         """
-        if not self._one_person_each:
+        if contacts.num_rows <= FEW or not self._one_person_each:
             return contacts
         suppressed = self.ledger.suppressions.snapshot(connection=snapshot)["identifier_token"]
         purposes = pc.unique(contacts["purpose"]).to_pylist()
