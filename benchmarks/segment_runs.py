@@ -34,9 +34,9 @@ def run(folder: Path, way: str) -> dict[str, float]:
             session.execute(f"create temp table answer as {ours(rules(count))}")
         elif kind == "behaviour":
             session.execute(f"create temp table answer as {ours(rules(count, 1))}")
-        elif kind == "each":
-            everything = rules(count)
-            for name, rule in everything.items():
+        elif kind == "each":  # every tenth of the hundred
+            everything = rules()
+            for name, rule in list(everything.items())[::10]:
                 query = evaluation_query({name: rule}, DAY, segments=everything)
                 session.execute(f"create or replace temp table answer as {query}")
         elif kind == "handwritten":

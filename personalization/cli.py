@@ -243,6 +243,14 @@ def _run(runtime: Runtime, day: AsOf, **options: Any) -> None:
     _ = runtime.keys  # a missing key file is told before any work
     with _Progress(f"as of {day.key}") as progress:
         outcome = run_in_process(runtime, day, on_progress=progress.step, **options)
+    if outcome.reused:
+        changed = f" ({', '.join(outcome.evaluated)})" if outcome.evaluated else ""
+        err.print(
+            f"segments: {len(outcome.evaluated)} evaluated{changed}, {len(outcome.reused)} reused: neither their rules"
+            " nor what they read changed",
+            style="dim",
+            soft_wrap=True,
+        )
     for name in outcome.failed_checks:
         err.print(f"[yellow]check failed:[/yellow] {name}")
 

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -74,10 +74,23 @@ def all_jobs() -> list:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How an in-process run ended: its Dagster run id, and the checks that failed (blocking ones raise instead)."""
+    """How an in-process run ended.
+
+    Attributes
+    ----------
+    run_id : str
+        Of the Dagster run.
+    failed_checks : list of str
+        Checks that failed; blocking ones raise instead.
+    evaluated, reused : list of str
+        Segments whose rules were evaluated, and those taken from the last evaluation of the day because neither their
+        rule nor anything it reads changed.
+    """
 
     run_id: str
     failed_checks: list[str]
+    evaluated: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
 
 
 def run_in_process(
@@ -141,7 +154,18 @@ def run_in_process(
                 tags={PID_TAG: str(os.getpid())},
             )
     evaluations = result.get_asset_check_evaluations()
-    return RunOutcome(result.run_id, [_check_name(check) for check in evaluations if not check.passed])
+    failed = [_check_name(check) for check in evaluations if not check.passed]
+    return RunOutcome(result.run_id, failed, _segments(result, "evaluated"), _segments(result, "reused"))
+
+
+def _segments(result: dg.ExecuteInProcessResult, how: str) -> list[str]:
+    """Segments that say in their metadata that they were `evaluated` or `reused`."""
+    found = [event.materialization for event in result.get_asset_materialization_events()]
+    return [
+        each.asset_key.path[-1]
+        for each in found
+        if "evaluation" in each.metadata and each.metadata["evaluation"].value == how
+    ]
 
 
 def _selected(defs: dg.Definitions, selection: list[str] | None) -> set[dg.AssetKey] | None:

@@ -75,3 +75,18 @@ def test_one_segment_alone(definitions: dg.Definitions) -> None:
     result = run(definitions, KEY(["segments", "not_busy"]))
     assert [event.asset_key for event in result.get_asset_materialization_events()] == [KEY(["segments", "not_busy"])]
     assert [each.asset_key for each in result.get_asset_check_evaluations()] == [KEY(["segments", "not_busy"])]
+
+
+def test_each_segment_says_whether_it_was_evaluated(definitions: dg.Definitions) -> None:
+    """`likely` is incomplete, and is looked at each time."""
+    said = [
+        {
+            event.asset_key.path[-1]: event.materialization.metadata["evaluation"].value
+            for event in run(definitions).get_asset_materialization_events()
+            if "evaluation" in event.materialization.metadata
+        }
+        for _ in range(2)
+    ]
+    names = ("busy", "likely", "not_busy", "nobody")
+    assert said[0] == dict.fromkeys(names, "evaluated")
+    assert said[1] == dict.fromkeys(names, "reused") | {"likely": "evaluated"}

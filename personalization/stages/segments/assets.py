@@ -1,13 +1,16 @@
 """Each segment as an asset of its own, evaluated together: any subset can be materialised, in one pass."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from personalization.program import Program
 from personalization.resources import RuntimeResource, as_of
 from personalization.rules import ProgramRules, describe, program_rules
+
+if TYPE_CHECKING:
+    from personalization.stages.segments.evaluate import Evaluation
 
 PROFILE, MEMBERSHIP = dg.AssetKey(["segments", "profile"]), dg.AssetKey(["segments", "membership"])
 SUMMARY, HISTORY = dg.AssetKey(["segments", "summary"]), dg.AssetKey(["segments", "history"])
@@ -69,7 +72,7 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
             if key in selected:
                 metadata: dict[str, Any] = {"dagster/row_count": rows[key]}
                 if key == SUMMARY:
-                    metadata["segments"] = dg.MetadataValue.md(_markdown(list(summaries.values())))
+                    metadata["segments"] = dg.MetadataValue.md(_markdown(evaluation))
                 yield dg.MaterializeResult(asset_key=key, metadata=metadata)
 
     return [segments]
@@ -112,11 +115,15 @@ def _specs(program: Program, rules: ProgramRules, daily: dg.DailyPartitionsDefin
     return specs
 
 
-def _markdown(summaries: list) -> str:
-    lines = ["| segment | size | share | completeness | state | entered | exited | held |", "|---|" + "---:|" * 7]
-    for row in summaries:
+def _markdown(evaluation: "Evaluation") -> str:
+    lines = [
+        "| segment | size | share | completeness | state | entered | exited | held | |",
+        "|---|" + "---:|" * 7 + "---|",
+    ]
+    for row in evaluation.summaries.values():
+        how = "evaluated" if row.segment in evaluation.evaluated else "reused"
         lines.append(
             f"| {row.segment} | {row.size} | {row.share:.1%} | {row.completeness:.1%} | {row.state} "
-            f"| {row.entered} | {row.exited} | {row.held} |"
+            f"| {row.entered} | {row.exited} | {row.held} | {how} |"
         )
     return "\n".join(lines)

@@ -93,7 +93,9 @@ class DayFiles:
         temporary = path.with_name(f".{path.name}.tmp")
         columns = ", ".join(f"{name}::{kind} as {name}" for name, kind in _COLUMNS.items())
         query = " union all by name ".join([f"from {self.rows_of([])}", *parts])
-        session.execute(f"copy (select {columns} from ({query})) to {_quoted(temporary)} (format parquet)")  # noqa: S608
+        session.execute(
+            f"copy (select {columns} from ({query})) to {_quoted(temporary)} (format parquet, compression zstd)"  # noqa: S608
+        )
         _sync(temporary)
         os.replace(temporary, path)
         _sync(self.folder)

@@ -1,17 +1,18 @@
-"""What the day files say of each segment evaluated, kept as a table: from which files the other tables were made.
+"""What the day files say of each segment evaluated, kept as a table, with a note of the files that it was made from.
 
 A file that was not replaced since is not opened again.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from personalization.as_of import AsOf
 from personalization.stages.segments.day_files import DayFiles
 from personalization.warehouse import Session
 
-EVALUATIONS, FILES = "segments.evaluations", "segments.day_files"
+EVALUATIONS = "segments.evaluations"
 MARKER = "as_of, segment, title, candidates, completeness, state, rule_version, key"
 
 
@@ -64,7 +65,7 @@ def read_markers(session: Session, files: DayFiles, as_of: AsOf) -> dict[str, Ma
     stamp = files.stamps().get(as_of.key)
     if stamp is None:
         return {}
-    if session.has_table(FILES) and _noted_files(session).get(as_of.key) == stamp:
+    if session.has_table(EVALUATIONS) and _noted_files(session).get(as_of.key) == stamp:
         return _noted_markers(session, as_of)
     return _markers_of(session, files, as_of)
 
@@ -77,17 +78,16 @@ def note_evaluations(session: Session, files: DayFiles) -> None:
         return
     days = ", ".join(f"date '{day}'" for day in sorted(differing))
     read = [path for path in files.paths() if files.day_of(path) in differing]
-    for table in (FILES, EVALUATIONS):
-        session.execute(f"delete from {table} where as_of in ({days})")  # noqa: S608
-    for day in sorted(differing & present.keys()):
-        session.execute(f"insert into {FILES} values (?, ?)", [day, present[day]])  # noqa: S608
+    session.execute(f"delete from {EVALUATIONS} where as_of in ({days})")  # noqa: S608
     session.execute(
         f"insert into {EVALUATIONS} select {MARKER} from {files.rows_of(read)} where customer_token is null"  # noqa: S608
     )
+    session.set_note(EVALUATIONS, json.dumps(present))
 
 
 def _noted_files(session: Session) -> dict[str, str]:
-    return {str(day): file for day, file in session.rows(f"select as_of, file from {FILES}")}  # noqa: S608
+    found: dict[str, str] = json.loads(session.note(EVALUATIONS) or "{}")
+    return found
 
 
 def _noted_markers(session: Session, as_of: AsOf) -> dict[str, Marker]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from personalization.as_of import AsOf
 from personalization.stages.segments.day_files import DayFiles, quoted_list
-from personalization.stages.segments.evaluations import EVALUATIONS, FILES, MARKER, changes_of, note_evaluations
+from personalization.stages.segments.evaluations import EVALUATIONS, MARKER, changes_of, note_evaluations
 from personalization.stages.segments.stays import HISTORY, rebuild_stays, update_stays
 from personalization.warehouse import Session
 
@@ -82,10 +82,9 @@ def read_summaries(session: Session, as_of: AsOf) -> dict[str, SegmentSummary]:
 
 
 def _make_tables(session: Session, files: DayFiles) -> None:
-    if all(session.has_table(table) for table in (MEMBERSHIP, HISTORY, FILES, EVALUATIONS)):
+    if all(session.has_table(table) for table in (MEMBERSHIP, HISTORY, EVALUATIONS)):
         return
     rows = files.rows_of([])
-    session.replace_table(FILES, "select null::date as as_of, null::varchar as file limit 0")
     session.replace_table(EVALUATIONS, f"select {MARKER} from {rows}")  # noqa: S608
     session.replace_table(MEMBERSHIP, f"select as_of, segment, customer_token, status from {rows}")  # noqa: S608
     session.replace_table(
