@@ -11,7 +11,18 @@ import typer
 from rich.console import Console
 
 from personalization import __version__
-from personalization.commands import consent, decisions, export, identity, inbox, keys, privacy, rules, segments
+from personalization.commands import (
+    consent,
+    decisions,
+    export,
+    identity,
+    inbox,
+    keys,
+    privacy,
+    results,
+    rules,
+    segments,
+)
 from personalization.commands.common import AsOfOption, JsonFlag, current_runtime, day_of, err, out, print_json
 from personalization.commands.serve import serve
 from personalization.errors import PersonalizationError
@@ -32,6 +43,7 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(segments.app, name="segments")
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(export.app, name="export")
+app.add_typer(results.app, name="results")
 app.add_typer(consent.app, name="consent")
 app.add_typer(identity.app, name="identity")
 app.add_typer(inbox.app, name="inbox")

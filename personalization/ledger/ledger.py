@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from personalization.ledger.outbox import Outbox
     from personalization.ledger.pushes import Pushes
     from personalization.ledger.requests import Requests
+    from personalization.ledger.results import Results
     from personalization.ledger.sends import Sends
 
 
@@ -145,6 +146,12 @@ class Ledger:
         from personalization.ledger.pushes import Pushes
 
         return Pushes(self)
+
+    @cached_property
+    def results(self) -> Results:
+        from personalization.ledger.results import Results
+
+        return Results(self)
 
     @cached_property
     def requests(self) -> Requests:

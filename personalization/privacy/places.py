@@ -69,6 +69,7 @@ LEDGER: dict[str, Place] = {
         Fate.KEPT, "Your requests about your data", "must be kept for at least 24 months (CCPA section 7101)"
     ),
     "progress": Place(Fate.NONE, "How far work is done"),
+    "results_progress": Place(Fate.NONE, "How far results of platforms are read"),
     "run_book": Place(Fate.NONE, "Runs"),
     "sends": Place(Fate.REMOVED, "Mailings that were released to you"),
     "suppressions": Place(

@@ -20,7 +20,8 @@ from personalization.ledger.requests import add_months
 from personalization.privacy.erase_files import without_rows
 from personalization.privacy.erase_warehouse import move_to_new_file
 from personalization.stages.sync.dates import instant_sql
-from personalization.stages.sync.tables import mapped_tables
+from personalization.stages.sync.results_tables import ResultsTable, results_tables
+from personalization.stages.sync.tables import SyncTable, mapped_tables
 
 if TYPE_CHECKING:
     from personalization.runtime import Runtime
@@ -92,7 +93,8 @@ def _old_rows(runtime: Runtime, entity: str, before: datetime) -> list[tuple[Pat
     found = []
     with duckdb.connect() as engine:
         engine.execute("set timezone = 'UTC'")
-        for table in mapped_tables(runtime.program):
+        tables: list[SyncTable | ResultsTable] = [*mapped_tables(runtime.program), *results_tables(runtime.program)]
+        for table in tables:
             if table.entity.name != entity:
                 continue
             for path in sorted((runtime.workspace.landing / table.landing_name).glob("*.parquet")):

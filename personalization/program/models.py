@@ -457,6 +457,19 @@ class Guard(Model):
     max_add_factor: float = 3.0
 
 
+class ResultsSettings(Model):
+    """What is read back from a platform: sends, opens, clicks, bounces, complaints, opt-outs. See docs/results.md."""
+
+    days: int = Field(
+        default=30,
+        ge=1,
+        description="how far back the first read goes, and for how long a mailing is looked at after it was sent",
+    )
+    overlap_hours: int = Field(
+        default=48, ge=1, description="how far each read goes back again, because platforms report some events late"
+    )
+
+
 class DestinationModel(Model):
     """What all destinations have. `same_contacts` lists the settings that say how the platform is reached.
 
@@ -474,12 +487,20 @@ class DestinationModel(Model):
     )
 
 
+class PlatformDestination(DestinationModel):
+    """What destinations have that send mail themselves."""
+
+    results: ResultsSettings | None = Field(
+        default=None, description="read back what became of mailings; `{}` takes the defaults, unset: nothing is read"
+    )
+
+
 class CsvDestination(DestinationModel):
     platform: Literal["csv"]
     folder: str | None = Field(default=None, description="default: var/exports/<destination>")
 
 
-class MailchimpDestination(DestinationModel):
+class MailchimpDestination(PlatformDestination):
     same_contacts: ClassVar[frozenset[str]] = frozenset({"base_url", "api_key", "guard", "new_contacts"})
 
     platform: Literal["mailchimp"]
@@ -491,7 +512,7 @@ class MailchimpDestination(DestinationModel):
     )
 
 
-class HubspotDestination(DestinationModel):
+class HubspotDestination(PlatformDestination):
     same_contacts: ClassVar[frozenset[str]] = frozenset(
         {
             "base_url",
@@ -532,7 +553,7 @@ class HubspotDestination(DestinationModel):
     requests_per_10_seconds: int = Field(default=190, gt=0, description="100 for Free and Starter accounts")
 
 
-class ListmonkDestination(DestinationModel):
+class ListmonkDestination(PlatformDestination):
     same_contacts: ClassVar[frozenset[str]] = frozenset(
         {"base_url", "api_user", "api_token", "guard", "new_contacts", "opt_out"}
     )
@@ -555,7 +576,7 @@ class ListmonkDestination(DestinationModel):
     )
 
 
-class ActiveCampaignDestination(DestinationModel):
+class ActiveCampaignDestination(PlatformDestination):
     same_contacts: ClassVar[frozenset[str]] = frozenset({"base_url", "api_token", "guard", "requests_per_second"})
 
     platform: Literal["activecampaign"]
@@ -565,7 +586,7 @@ class ActiveCampaignDestination(DestinationModel):
     requests_per_second: int = Field(default=5, gt=0, description="ActiveCampaign's limit for a whole account is 5")
 
 
-class SalesforceDestination(DestinationModel):
+class SalesforceDestination(PlatformDestination):
     """Marketing Cloud Engagement: one data extension, whose rows are contacts by their address."""
 
     same_contacts: ClassVar[frozenset[str]] = frozenset(

@@ -59,6 +59,18 @@ class MailchimpSandbox(PlatformSandbox):
     def further_routes(self) -> list[BaseRoute]:
         return [Route("/_results/{signature}/{name}", self._results)]
 
+    def recipients(self) -> list[str]:
+        return [m["email_address"] for m in self.account.members.all.values() if m["status"] == "subscribed"]
+
+    def campaign_id(self, number: int) -> str:
+        return f"{number:010x}"
+
+    def happened(self, event: dict[str, Any]) -> None:
+        if event["kind"] in ("unsubscribed", "complained"):
+            self.account.members.leave(event["address"], "unsubscribed", event["at"])
+        elif event["kind"] == "bounced" and event["hard"]:
+            self.account.members.leave(event["address"], "cleaned", event["at"])
+
     def error_type(self) -> str:
         return "application/problem+json"
 

@@ -10,6 +10,8 @@ from urllib.parse import unquote
 from personalization.sandbox.answers import Answer, Problem, invalid, not_found
 from personalization.sandbox.mailchimp_fields import MergeFields
 from personalization.sandbox.mailchimp_members import STATUSES, Members
+from personalization.sandbox.mailchimp_reports import Reports
+from personalization.sandbox.mailings import Mailings, utc
 from personalization.sandbox.store import Store
 
 MAX_COUNT = 1000
@@ -26,6 +28,7 @@ class Account:
         self.list_id = list_id
         self.fields = MergeFields(store, list_id)
         self.members = Members(store, list_id, self.fields)
+        self.reports = Reports(Mailings(store), list_id)
 
     def handle(self, method: str, path: str, query: Query, body: Any) -> Answer:
         """Answer one call. `path` is the part below /3.0, `body` the parsed JSON or None."""
@@ -76,13 +79,31 @@ def _bulk(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> 
 def _list_members(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
     _check_list(account, parts)
     wanted = query.get("status")
+    if "unsubscribed_since" in query and wanted != "unsubscribed":
+        raise invalid("unsubscribed_since can only be used with the status unsubscribed.", [])
     found = [
         member
         for member in account.members.all.values()
         if (member["status"] == wanted if wanted else member["status"] != "archived")
+        and _not_before(member["last_changed"], query.get("since_last_changed"))
+        and _not_before(member.get("unsubscribed_at") or member["last_changed"], query.get("unsubscribed_since"))
     ]
     shown = [account.members.shown(member) for member in _page(found, query)]
     return Answer(200, {"members": shown, "list_id": account.list_id, "total_items": len(found)})
+
+
+def _list_reports(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
+    found = account.reports.all(query)
+    return Answer(200, {"reports": _page(found, query), "total_items": len(found)})
+
+
+def _show_report(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
+    return Answer(200, account.reports.one(parts[0]))
+
+
+def _report_part(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
+    key, found = account.reports.part(parts[0], parts[1], query)
+    return Answer(200, {key: _page(found, query), "campaign_id": parts[0], "total_items": len(found)})
 
 
 def _add_member(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
@@ -164,8 +185,18 @@ _ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
         ("GET", "/lists/{}/merge-fields", _list_fields),
         ("POST", "/lists/{}/merge-fields", _add_field),
         ("DELETE", "/lists/{}/merge-fields/{}", _delete_field),
+        ("GET", "/reports", _list_reports),
+        ("GET", "/reports/{}", _show_report),
+        ("GET", "/reports/{}/{}", _report_part),
     )
 ]
+
+
+def _not_before(moment: str, since: str | None) -> bool:
+    try:
+        return since is None or utc(moment) >= utc(since)
+    except ValueError:
+        raise invalid("Dates must be in ISO 8601.", []) from None
 
 
 def _check_list(account: Account, parts: tuple[str, ...]) -> None:

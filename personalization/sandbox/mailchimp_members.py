@@ -62,6 +62,12 @@ class Members:
             raise not_found()
         return self._change(member, body, skip_required=skip_required)
 
+    def leave(self, address: str, status: str, at: str) -> None:
+        """A recipient unsubscribes, or a mail bounces or is complained about."""
+        member = self._known(_md5(address))
+        if member is not None:
+            self._keep({**member, "status": status, "last_changed": at, "unsubscribed_at": at})
+
     def archive(self, key: str) -> None:
         member = self._known(self._hash(key))
         if member is None:
@@ -201,7 +207,15 @@ class Members:
         if "merge_fields" in body:
             checked = self._fields.check(body["merge_fields"], new_member=False, skip_required=skip_required)
             values = {**values, **checked}
-        changed = {**member, "status": status, "merge_fields": values, "last_changed": _now()}
+        moment = _now()
+        left = moment if status == "unsubscribed" != member["status"] else member.get("unsubscribed_at")
+        changed = {
+            **member,
+            "status": status,
+            "merge_fields": values,
+            "last_changed": moment,
+            "unsubscribed_at": left,
+        }
         self._keep(changed)
         return self.shown(changed)
 

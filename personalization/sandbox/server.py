@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,28 @@ class Sandbox:
     def reset(self) -> None:
         """Empty the account: contacts, fields, jobs, faults, and the log of requests."""
         requests.delete(f"{self.url}/_sandbox/state", timeout=10)
+
+    def send_campaign(self, name: str, addresses: Sequence[str] | None = None, **settings: Any) -> dict[str, Any]:
+        """Let the platform send a campaign; see `personalization.sandbox.mailings`. Returns its id and counts.
+
+        Parameters
+        ----------
+        addresses : sequence of str, optional
+            Default: everybody whom the platform would mail.
+        settings
+            `sent_at` (ISO 8601), `seed`, `rates`.
+        """
+        asked = {"name": name, "addresses": None if addresses is None else list(addresses), **settings}
+        answer = requests.post(f"{self.url}/_sandbox/campaigns", json=asked, timeout=60)
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    def let_happen(self, campaign_id: str, *events: dict[str, Any]) -> None:
+        """Let something happen to mails of a campaign: `address`, `kind`, `at`, and what belongs to the kind."""
+        address = f"{self.url}/_sandbox/campaigns/{campaign_id}/events"
+        answer = requests.post(address, json={"events": list(events)}, timeout=60)
+        if not answer.ok:
+            raise ValueError(answer.text)
 
     def request_log(self) -> list[dict[str, Any]]:
         """Every request to the API since the start or the last `forget_requests`: method, path, status."""

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 from personalization.sandbox.answers import Answer
 from personalization.sandbox.connections import abort_connection
 from personalization.sandbox.faults import Fault, Faults
+from personalization.sandbox.mailings import Mailings, utc
 from personalization.sandbox.store import Store
 
 _EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -44,6 +47,7 @@ class PlatformSandbox:
     def __init__(self, store: Store, *, latency: float = 0.0) -> None:
         self.store = store
         self.faults = Faults()
+        self.mailings = Mailings(store)
         self._latency = latency
         self._under_way = 0
         self._log: list[dict[str, Any]] = []
@@ -67,6 +71,17 @@ class PlatformSandbox:
         """Empty the account."""
         self.store.clear()
 
+    def recipients(self) -> list[str]:
+        """Addresses that the platform would mail."""
+        raise NotImplementedError
+
+    def campaign_id(self, number: int) -> str:
+        """The platform's id of its campaign with a number."""
+        return str(number)
+
+    def happened(self, event: dict[str, Any]) -> None:
+        """What an event of a mailing changes at the platform's contacts."""
+
     def further_routes(self) -> list[BaseRoute]:
         """Addresses outside the API, such as a storage of results."""
         return []
@@ -86,6 +101,8 @@ class PlatformSandbox:
             routes=[
                 Route("/_sandbox/faults", self._script_faults, methods=["POST", "DELETE"]),
                 Route("/_sandbox/state", self._forget, methods=["DELETE"]),
+                Route("/_sandbox/campaigns", self._send_campaign, methods=["POST"]),
+                Route("/_sandbox/campaigns/{campaign}/events", self._let_happen, methods=["POST"]),
                 Route("/_sandbox/requests", self._show_requests, methods=["GET", "DELETE"]),
                 *self.further_routes(),
                 Route(self.api + "/{path:path}", self._api, methods=_EVERY),
@@ -141,6 +158,38 @@ class PlatformSandbox:
         self.forget()
         self._log.clear()
         return Response(status_code=204)
+
+    async def _send_campaign(self, request: Request) -> Response:
+        """`name`; optional: `addresses` (default: everybody active), `sent_at`, `seed`, `rates`."""
+        asked = await request.json()
+        number = len(self.mailings.campaigns) + 1
+        campaign = self.campaign_id(number)
+        sent_at = utc(asked["sent_at"]) if asked.get("sent_at") else datetime.now(UTC)
+        addresses = asked.get("addresses")
+        with self.store.together():
+            happened = self.mailings.send(
+                campaign,
+                asked["name"],
+                self.recipients() if addresses is None else addresses,
+                sent_at,
+                seed=asked.get("seed", 1),
+                rates=asked.get("rates"),
+            )
+            for event in happened:
+                self.happened(event)
+        counts = Counter(event["kind"] for event in happened)
+        return JSONResponse({"id": campaign, "name": asked["name"], "events": counts})
+
+    async def _let_happen(self, request: Request) -> Response:
+        """`events`: each with `address`, `kind`, `at`, and what belongs to the kind."""
+        try:
+            with self.store.together():
+                happened = self.mailings.happen(request.path_params["campaign"], (await request.json())["events"])
+                for event in happened:
+                    self.happened(event)
+        except (KeyError, ValueError) as error:
+            return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse({"events": len(happened)})
 
     async def _show_requests(self, request: Request) -> Response:
         if request.method == "DELETE":

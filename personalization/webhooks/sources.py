@@ -116,8 +116,11 @@ def unset_secrets(program: Program) -> list[tuple[str, str]]:
 
 def purposes_withdrawn(program: Program, source: WebhookSource) -> list[str]:
     """What an opt-out at a source withdraws: the purposes it names, else all of e-mail but those of a contract."""
-    if source.purposes:
-        return list(source.purposes)
+    return list(source.purposes) or marketing_purposes(program)
+
+
+def marketing_purposes(program: Program) -> list[str]:
+    """Every purpose of e-mail that is not needed for a contract."""
     return [
         name
         for name, purpose in program.purposes.items()

@@ -7,7 +7,7 @@ identifier, as it is when it comes from a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any
@@ -84,21 +84,9 @@ class Interpreter:
         if statement.kind != "withdraw":
             found.suppressions.append(Suppression(tuple(tokens), statement.kind, at))
             return
-        for purpose in self._purposes:
-            for index, token in enumerate(tokens):
-                event_id = f"{self._name}:{event_key}:{purpose}" + (f":{index + 1}" if index else "")
-                found.consent.append(
-                    declared_event(
-                        purpose,
-                        self._program.purposes[purpose],
-                        event_id=event_id,
-                        subject_token=token,
-                        action="withdraw",
-                        effective_at=at,
-                        source=self._name,
-                        method=self._sender.title,
-                    )
-                )
+        found.consent += withdrawals(
+            self._program, self._purposes, tokens, event_key, at, source=self._name, method=self._sender.title
+        )
 
     def _mapped(
         self,
@@ -169,15 +157,46 @@ class Interpreter:
             )
 
     def _tokens(self, email: str | None, customer_id: str | None) -> list[str]:
-        """Tokens of the identifiers, the customer's first; none for what is not a valid one."""
-        tokens = []
-        customer = normalise_id(customer_id) if customer_id else None
-        if customer:
-            tokens.append(self._keys.token("customer", customer))
-        address = normalise_email(email) if email else None
-        if address:
-            tokens += [self._keys.token("email", address), self._keys.suppression_token(address)]
-        return tokens
+        return identifier_tokens(self._keys, email, customer_id)
+
+
+def identifier_tokens(keys: Keyring, email: str | None, customer_id: str | None) -> list[str]:
+    """Tokens of identifiers under which an opt-out is written, the customer's first; none for what is not valid."""
+    tokens = []
+    customer = normalise_id(customer_id) if customer_id else None
+    if customer:
+        tokens.append(keys.token("customer", customer))
+    address = normalise_email(email) if email else None
+    if address:
+        tokens += [keys.token("email", address), keys.suppression_token(address)]
+    return tokens
+
+
+def withdrawals(
+    program: Program,
+    purposes: Sequence[str],
+    tokens: Sequence[str],
+    event_key: str,
+    at: datetime,
+    *,
+    source: str,
+    method: str,
+) -> list[ConsentEvent]:
+    """What one opt-out of one person withdraws: each purpose, under each identifier."""
+    return [
+        declared_event(
+            purpose,
+            program.purposes[purpose],
+            event_id=f"{source}:{event_key}:{purpose}" + (f":{index + 1}" if index else ""),
+            subject_token=token,
+            action="withdraw",
+            effective_at=at,
+            source=source,
+            method=method,
+        )
+        for purpose in purposes
+        for index, token in enumerate(tokens)
+    ]
 
 
 _WORDS = {"withdraw": "an opt-out", "bounced": "a bounce", "complained": "a complaint"}

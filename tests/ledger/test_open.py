@@ -30,7 +30,8 @@ def test_migrations_and_schema_say_the_same(ledger: Ledger) -> None:
     import personalization.ledger.inbox_schema
     import personalization.ledger.outbox
     import personalization.ledger.pushes
-    import personalization.ledger.requests  # noqa: F401  (their tables belong to the schema as well)
+    import personalization.ledger.requests
+    import personalization.ledger.results  # noqa: F401  (their tables belong to the schema as well)
 
     with ledger.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})

@@ -77,7 +77,7 @@ mail as (
         cast(null as decimal(38, 4)) as discount,
         cast(null as decimal(38, 4)) as coupon_discount
     from email_events
-    where event <> 'unknown' and event_day is not null
+    where event not in ('unknown', 'machine_opened') and event_day is not null
     group by customer_token, event_day, event, campaign_id
 
 ),

@@ -4,6 +4,7 @@ import dagster as dg
 
 from personalization.program import Program
 from personalization.resources import RuntimeResource, as_of
+from personalization.stages.sync.results_tables import results_destinations
 
 
 class ExportConfig(dg.Config):
@@ -26,8 +27,44 @@ def export_key(destination: str) -> dg.AssetKey:
 
 
 def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """An asset for each destination of the program."""
-    return [_export(name, destination.platform, daily) for name, destination in program.destinations.items()]
+    """An asset for each destination of the program, and one for each whose results are read back."""
+    exports = [_export(name, destination.platform, daily) for name, destination in program.destinations.items()]
+    return [*exports, *(_results(name, program.destinations[name].platform) for name in results_destinations(program))]
+
+
+def results_key(destination: str) -> dg.AssetKey:
+    return dg.AssetKey(["results", destination])
+
+
+def _results(name: str, platform: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=results_key(name),
+        group_name="results",
+        kinds={platform, "parquet"},
+        owners=["team:data"],
+        pool=f"results:{name}",
+        description=f"What became of mailings by {name} ({platform}): sends, opens, clicks, bounces, complaints and "
+        "opt-outs, read before anything is computed from them. A platform that can't be read does not stop the run.",
+    )
+    def results(context: dg.AssetExecutionContext, runtime: RuntimeResource) -> dg.MaterializeResult:
+        from personalization.stages.export.results import pull_results
+
+        rt = runtime.get()
+        (pulled,) = pull_results(rt, [name])
+        for kind, problem in pulled.problems.items():
+            context.log.error(f"{kind}: {problem}")
+        progress = rt.ledger.results.all(name)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": sum(each.rows for each in progress),
+                "new_events": pulled.events,
+                "unusable": pulled.rejected,
+                "new_opt_outs": pulled.opt_outs,
+                "problems": "; ".join(f"{kind}: {problem}" for kind, problem in pulled.problems.items()) or "none",
+            }
+        )
+
+    return results
 
 
 def _export(name: str, platform: str, daily: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:

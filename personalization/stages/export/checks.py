@@ -4,12 +4,32 @@ import dagster as dg
 
 from personalization.program import Program
 from personalization.resources import RuntimeResource, as_of
-from personalization.stages.export.assets import export_key
+from personalization.stages.export.assets import export_key, results_key
+from personalization.stages.sync.results_tables import results_destinations
 
 
 def checks(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
-    """One check a destination; what follows the export is wrong when it fails."""
-    return [_books_close(name, daily) for name in program.destinations]
+    """One check a destination, whose failure makes wrong what follows the export; and one for results, which warns."""
+    results = [_everything_was_read(name) for name in results_destinations(program)]
+    return [*(_books_close(name, daily) for name in program.destinations), *results]
+
+
+def _everything_was_read(name: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        name="everything_was_read",
+        asset=results_key(name),
+        description="The platform's results were read to their end; otherwise the next read goes on where this ended.",
+    )
+    def everything_was_read(runtime: RuntimeResource) -> dg.AssetCheckResult:
+        progress = runtime.get().ledger.results.all(name)
+        problems = [f"{each.kind}: {each.problem}" for each in progress if each.problem]
+        return dg.AssetCheckResult(
+            passed=bool(progress) and not problems,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join(problems) or ("" if progress else "nothing was ever read"),
+        )
+
+    return everything_was_read
 
 
 def _books_close(name: str, daily: dg.DailyPartitionsDefinition) -> dg.AssetChecksDefinition:

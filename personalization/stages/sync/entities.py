@@ -38,7 +38,16 @@ SOURCE, ROW, LOAD_ID, REJECTED = "_source", "_row", "_dlt_load_id", "_rejected"
 SEQ = "_seq"
 """Added to rows of webhook events only: the event's number in the inbox."""
 
-EMAIL_EVENTS = ("sent", "opened", "clicked", "converted", "bounced", "unsubscribed", "complained")
+EMAIL_EVENTS = (
+    "sent",
+    "opened",
+    "machine_opened",
+    "clicked",
+    "converted",
+    "bounced",
+    "unsubscribed",
+    "complained",
+)
 CONSENT_ACTIONS = ("grant", "confirm", "withdraw", "object", "expire")
 
 

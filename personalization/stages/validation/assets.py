@@ -8,6 +8,7 @@ from personalization.program import Program
 from personalization.resources import RuntimeResource
 from personalization.stages.sync.entities import ENTITIES
 from personalization.stages.sync.landing import CONSUMER as LANDING
+from personalization.stages.sync.results_tables import results_tables
 from personalization.stages.sync.tables import mapped_entities
 
 IDENTITY = dg.AssetKey(["landed", "identity"])
@@ -16,13 +17,16 @@ IDENTITY = dg.AssetKey(["landed", "identity"])
 def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """Valid rows an entity, also of those that no source fills: they are empty then."""
     mapped = mapped_entities(program)
+    reported: dict[str, list[list[str]]] = {}
+    for table in results_tables(program):
+        reported.setdefault(table.entity.name, []).append(["results", table.destination])
 
     @dg.multi_asset(
         name="landed",
         specs=[
             dg.AssetSpec(
                 ["landed", entity],
-                deps=[["landing", entity]] if entity in mapped else [],
+                deps=[*([["landing", entity]] if entity in mapped else []), *reported.get(entity, [])],
                 description=f"Valid rows of {entity}, the newest of each key. Invalid ones: quarantine.{entity}.",
                 kinds={"pandera", "duckdb"},
                 owners=["team:data"],

@@ -22,6 +22,7 @@ from personalization.stages.sync.entities import (
     Entity,
 )
 from personalization.stages.sync.landing import inbox_files, landed_files, replayed_files
+from personalization.stages.sync.results_tables import results_tables
 from personalization.stages.sync.tables import landing_names
 from personalization.stages.sync.webhook_tables import landed_text, landing_tables
 from personalization.stages.validation.rules import Rule, rules_for
@@ -182,7 +183,9 @@ def landing_query(
         if paths:
             parts.append((table, *_described(paths, session)))
     by_event = [table for table in landing_tables(program) if table.entity is entity]
+    reported = [table for table in results_tables(program) if table.entity is entity]
     written = [name for table in by_event for name in landed_text(table)]
+    written += [name for table in reported for name in table.columns]
     types = [types for _, _, types in parts] + [dict.fromkeys(written, "VARCHAR")]
     mixed = _mixed(entity, types)
     queries = [_table_query(entity, table, source, found, mixed) for table, source, found in parts if files]
@@ -192,6 +195,10 @@ def landing_query(
         if paths:
             source, found = _described(paths, session)
             queries.append(_table_query(entity, name, source, found, mixed))
+    for results in reported:
+        if files and (paths := results.files(landing)):
+            source, found = _described(paths, session)
+            queries.append(_table_query(entity, results.landing_name, source, found, mixed))
     mapped = {name for each in types for name in each}
     # a column that no table has; one that only some have is filled up by name, with its own type
     nowhere = [name for name in entity.landed_columns if name not in mapped]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _SENT = {"sent", "send", "delivered", "delivery", "mailed", "mailing", "processed"}
 _OPENED = {"opened", "open", "opens", "unique_open", "first_open"}
+_MACHINE_OPENED = {"machine_opened", "machine_open", "proxy_open", "bot_open", "prefetched"}
 _CLICKED = {"clicked", "click", "clicks", "unique_click", "link_click"}
 _CONVERTED = {"converted", "conversion", "convert", "redeemed", "redemption", "purchase", "purchased"}
 _BOUNCED = {"bounced", "bounce", "hard_bounce", "soft_bounce", "hardbounce", "softbounce"}
@@ -12,5 +13,5 @@ _UNSUBSCRIBED = {"unsubscribed", "unsubscribe", "unsub", "opt_out", "optout", "l
 _COMPLAINED = {"complained", "complaint", "spam", "spam_report", "spamreport", "abuse", "abuse_report"}
 
 EMAIL_EVENT_WORDS = frozenset(
-    _SENT | _OPENED | _CLICKED | _CONVERTED | _BOUNCED | _NOT_DELIVERED | _UNSUBSCRIBED | _COMPLAINED
+    _SENT | _OPENED | _MACHINE_OPENED | _CLICKED | _CONVERTED | _BOUNCED | _NOT_DELIVERED | _UNSUBSCRIBED | _COMPLAINED
 )

@@ -98,7 +98,7 @@ def mapping_version(destination: Destination) -> str:
 
     How the platform is reached is left out: the same list behind another address knows the same contacts.
     """
-    content = destination.model_dump(mode="json", exclude={*destination.same_contacts, "mails"})
+    content = destination.model_dump(mode="json", exclude={*destination.same_contacts, "mails", "results"})
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
