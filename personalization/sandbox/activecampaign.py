@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from personalization.sandbox.activecampaign_account import Account, Refused
 from personalization.sandbox.activecampaign_import import Imports
+from personalization.sandbox.activecampaign_reports import Reports
 from personalization.sandbox.answers import Answer
 from personalization.sandbox.store import Store
 from personalization.sandbox.web import PlatformSandbox, json_body
@@ -59,6 +60,7 @@ class ActiveCampaignSandbox(PlatformSandbox):
         super().__init__(Store(state), latency=latency)
         self._api_key = api_key
         self.account = Account(self.store, list_id)
+        self.reports = Reports(self.mailings, self.account)
         self.imports = Imports(self.account, self.store, self.faults, batch_seconds)
         self._per_second = PER_SECOND
         self._begun: deque[float] = deque()
@@ -71,8 +73,20 @@ class ActiveCampaignSandbox(PlatformSandbox):
         self.account.begin()
 
     def further_routes(self) -> list[BaseRoute]:
-        """Lets a test lift the limits, which would make every test wait."""
-        return [Route("/_sandbox/limits", self._set_limits, methods=["PUT"])]
+        """The older API; and a way for tests to lift the limits, which would make every test wait."""
+        return [
+            Route("/_sandbox/limits", self._set_limits, methods=["PUT"]),
+            Route("/admin/api.php", self._older_api, methods=["GET"]),
+        ]
+
+    def recipients(self) -> list[str]:
+        return [one["email"] for one in self.account.contacts.values() if one["lists"].get("1") == "1"]
+
+    def happened(self, event: dict[str, Any]) -> None:
+        if event["kind"] in ("unsubscribed", "complained"):
+            self.account.leave(event["address"], "2", event["at"])
+        elif event["kind"] == "bounced" and event["hard"]:
+            self.account.leave(event["address"], "3", event["at"])
 
     def refuses(self, request: Request, path: str) -> Answer | None:
         if request.headers.get("api-token") != self._api_key:
@@ -140,6 +154,10 @@ class ActiveCampaignSandbox(PlatformSandbox):
         contact, new = self.account.upsert(given.get("email"), given.get("fieldValues") or [])
         return Answer(201 if new else 200, self._with_values(contact))
 
+    def list_campaigns(self, keys: tuple[str, ...], query: QueryParams, body: Any) -> Answer:
+        found = self.reports.campaigns()
+        return Answer(200, {"campaigns": _page(found, query), "meta": {"total": str(len(found))}})
+
     def list_contacts(self, keys: tuple[str, ...], query: QueryParams, body: Any) -> Answer:
         found = list(self.account.contacts.values())
         if query.get("email"):
@@ -156,11 +174,16 @@ class ActiveCampaignSandbox(PlatformSandbox):
             found = [contact for contact in found if contact["lists"].get(on_list, "") in _statuses(status)]
         elif status != "-1":
             found = [contact for contact in found if status in contact["lists"].values()]
+        if query.get("filters[updated_after]"):
+            since = query["filters[updated_after]"]
+            found = [contact for contact in found if str(contact.get("udate") or contact["cdate"]) >= since]
         found.sort(key=lambda contact: int(contact["id"]))
         page = _page(found, query)
         answer: dict[str, Any] = {"scoreValues": [], "contacts": [self.account.shown(contact) for contact in page]}
         if "fieldValues" in query.get("include", "").split(","):
             answer["fieldValues"] = [value for contact in page for value in self.account.shown_values(contact)]
+        if "contactLists" in query.get("include", "").split(","):
+            answer["contactLists"] = [entry for contact in page for entry in self.account.shown_lists(contact)]
         return Answer(200, {**answer, "meta": {"total": str(len(found))}})
 
     def show_contact(self, keys: tuple[str, ...], query: QueryParams, body: Any) -> Answer:
@@ -183,6 +206,14 @@ class ActiveCampaignSandbox(PlatformSandbox):
 
     def _with_values(self, contact: dict[str, Any]) -> dict[str, Any]:
         return {"fieldValues": self.account.shown_values(contact), "contact": self.account.shown(contact)}
+
+    async def _older_api(self, request: Request) -> Response:
+        """Answers 200 whatever it has to say."""
+        fault = self.faults.next(request.method, request.url.path)
+        if fault:
+            return self.response(Answer(fault.status, fault.body, fault.headers))
+        refusal = self.refuses(request, request.url.path)
+        return self.response(refusal or Answer(200, self.reports.call(request.query_params)))
 
     async def _set_limits(self, request: Request) -> Response:
         limits = await request.json()
@@ -214,6 +245,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
         ("DELETE", r"/fields/(\d+)", _S.delete_field),
         ("POST", r"/fieldRels", _S.relate_field),
         ("POST", r"/contact/sync", _S.sync),
+        ("GET", r"/campaigns", _S.list_campaigns),
         ("GET", r"/contacts", _S.list_contacts),
         ("GET", r"/contacts/(\d+)", _S.show_contact),
         ("PUT", r"/contacts/(\d+)", _S.change_contact),

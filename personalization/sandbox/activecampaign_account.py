@@ -157,8 +157,19 @@ class Account:
             raise Refused(400, f"List {list_id} does not exist")
         if status not in ("1", "2"):
             raise Refused(400, "Invalid status")
-        self._store.put("contacts", key, {**contact, "lists": {**contact["lists"], list_id: status}})
+        self._put_on_list(contact, list_id, status, _now())
         return {"contact": key, "list": list_id, "status": status, "sdate": _now(), "id": f"{key}0{list_id}"}
+
+    def leave(self, address: str, status: str, at: str) -> None:
+        """A recipient unsubscribes from all lists, or bounces."""
+        contact = self.find(address)
+        for list_id in contact["lists"] if contact else ():
+            self._put_on_list(self.contact(contact["id"]) if contact else {}, list_id, status, at)
+
+    def _put_on_list(self, contact: Mapping[str, Any], list_id: str, status: str, at: str) -> None:
+        lists = {**contact["lists"], list_id: status}
+        left = {**contact.get("left", {}), list_id: at}
+        self._store.put("contacts", contact["id"], {**contact, "lists": lists, "left": left, "udate": _now()})
 
     def join(self, key: str, list_id: str) -> None:
         """What an import's `subscribe` does: nobody who unsubscribed or bounced gets on the list again."""
@@ -192,7 +203,14 @@ class Account:
 
     def shown_lists(self, contact: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [
-            {"id": f"{contact['id']}0{key}", "contact": contact["id"], "list": key, "status": status}
+            {
+                "id": f"{contact['id']}0{key}",
+                "contact": contact["id"],
+                "list": key,
+                "status": status,
+                "udate": contact.get("left", {}).get(key),
+                "unsubreason": "",
+            }
             for key, status in contact["lists"].items()
         ]
 

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from starlette.requests import Request
 from personalization.sandbox.answers import Answer
 from personalization.sandbox.hubspot_consent import SUBSCRIPTIONS, Consent
 from personalization.sandbox.hubspot_contacts import Contacts
+from personalization.sandbox.hubspot_events import EmailEvents
 from personalization.sandbox.hubspot_lists import Lists
 from personalization.sandbox.hubspot_problems import Refused, bad_input, not_found
 from personalization.sandbox.hubspot_properties import Properties
@@ -29,6 +31,7 @@ _PARTS = {
     "contacts": re.compile(rf"/crm/(?:v3/objects|objects/{_MONTH})/(?:contacts|0-1)(/.*)?"),
     "properties": re.compile(rf"/crm/(?:v3/properties|properties/{_MONTH})/(?:contacts|0-1)(/.*)?"),
     "lists": re.compile(rf"/crm/(?:v3/lists|lists/{_MONTH})(/.*)?"),
+    "events": re.compile(r"/email/public/v1(/.*)?"),
     "consent": re.compile(rf"/communication-preferences/(?:v4|{_MONTH})(/.*)?"),
 }
 
@@ -66,6 +69,18 @@ class HubspotSandbox(PlatformSandbox):
         self._properties = Properties(self.store, SUBSCRIPTIONS)
         self._contacts = Contacts(self.store, self._properties, self._consent.shown_on_contacts)
         self._lists = Lists(self.store)
+        self._events = EmailEvents(self.mailings)
+
+    def recipients(self) -> list[str]:
+        addresses = [one["properties"].get("email") for one in self._contacts.all.values()]
+        return [address for address in addresses if address and not self._consent.left(address)]
+
+    def campaign_id(self, number: int) -> str:
+        return str(70_000_000 + number)
+
+    def happened(self, event: dict[str, Any]) -> None:
+        if event["kind"] in ("unsubscribed", "complained"):
+            self._consent.leave(event["address"])
 
     def forget(self) -> None:
         super().forget()
@@ -96,6 +111,7 @@ class HubspotSandbox(PlatformSandbox):
             "properties": lambda method, parts, query, body: self._properties.handle(method, parts, body),
             "lists": self._lists.handle,
             "consent": self._consent.handle,
+            "events": self._events.handle,
         }
         try:
             for name, pattern in _PARTS.items():

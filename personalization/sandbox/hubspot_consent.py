@@ -64,6 +64,14 @@ class Consent:
                 shown[f"hs_email_optout_{one}"] = "true"
         return shown
 
+    def left(self, address: str) -> bool:
+        """Whether an address opted out of everything."""
+        return bool(self._store.get("opted_out_of_all", address))
+
+    def leave(self, address: str) -> None:
+        """A recipient opts out of everything."""
+        self._opt_out_of_all(address)
+
     def _one(self, method: str, address: str, parts: list[str], query: Mapping[str, str], body: Any) -> Answer:
         if parts == ["unsubscribe-all"]:
             _check_channel(query)

@@ -70,8 +70,15 @@ class ListmonkSandbox(PlatformSandbox):
         self.importer = Importer(self.data, batch_seconds)
 
     def forget(self) -> None:
+        super().forget()
         self.importer.forget()
         self.data.forget()
+
+    def recipients(self) -> list[str]:
+        return self.data.recipients()
+
+    def happened(self, event: dict[str, Any]) -> None:
+        self.data.happened(event)
 
     def refuses(self, request: Request, path: str) -> Answer | None:
         header = request.headers.get("authorization", "").strip()
@@ -163,6 +170,39 @@ class ListmonkSandbox(PlatformSandbox):
         except sqlite3.Error as error:
             raise _Refused(400, f"Error preparing subscriber query: {error}") from None
         return {"results": found, "query": where, "search": "", "total": total, "page": page, "per_page": per_page}
+
+    def show_activity(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        self.get_subscriber(keys, query, body)
+        names = {int(key): campaign["name"] for key, campaign in self.mailings.campaigns.items()}
+        views, clicks = self.data.activity(keys[0])
+        return {
+            "campaign_views": [{**view, "name": names.get(view["id"])} for view in views],
+            "link_clicks": [{**click, "campaign_name": names.get(click["campaign_id"])} for click in clicks],
+        }
+
+    def show_bounces(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        names = {int(key): campaign["name"] for key, campaign in self.mailings.campaigns.items()}
+        found = [
+            {**one, "source": "api", "meta": {}, "campaign": {"id": key, "name": names.get(key)}}
+            for one in self.data.bounces()
+            for key in (one.pop("campaign_id"),)
+        ]
+        return _results(found, query)
+
+    def show_campaigns(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        found = [
+            {
+                "id": int(campaign["id"]),
+                "name": campaign["name"],
+                "subject": campaign["name"],
+                "status": "finished",
+                "created_at": campaign["sent_at"],
+                "started_at": campaign["sent_at"],
+                "sent": len(self.mailings.events(campaign["id"], "sent")),
+            }
+            for campaign in reversed(self.mailings.campaigns.values())
+        ]
+        return _results(found, query)
 
     def get_subscriber(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
         found = self.data.subscriber(keys[0])
@@ -281,6 +321,12 @@ def _page(query: QueryParams) -> tuple[int, int]:
     return max(page, 1), min(int(text) or _PER_PAGE, _MOST_PER_PAGE) if text.isdigit() else _PER_PAGE
 
 
+def _results(found: list[dict[str, Any]], query: QueryParams) -> Any:
+    page, per_page = _page(query)
+    shown = found[(page - 1) * per_page :][: per_page or None]
+    return {"results": shown, "total": len(found), "page": page, "per_page": per_page}
+
+
 def _attributes(value: Any) -> dict[str, Any]:
     if value is None:
         return {}
@@ -322,6 +368,9 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
         ("POST", r"/subscribers", _S.add_subscriber),
         ("DELETE", r"/subscribers", _S.delete_subscribers),
         ("GET", r"/subscribers/(\d+)", _S.get_subscriber),
+        ("GET", r"/subscribers/(\d+)/activity", _S.show_activity),
+        ("GET", r"/bounces", _S.show_bounces),
+        ("GET", r"/campaigns", _S.show_campaigns),
         ("PUT", r"/subscribers/(\d+)", _S.put_subscriber),
         ("PATCH", r"/subscribers/(\d+)", _S.patch_subscriber),
         ("DELETE", r"/subscribers/(\d+)", _S.delete_subscriber),

@@ -37,6 +37,11 @@ create table if not exists subscriber_lists (
     status text, created_at text, updated_at text, primary key (subscriber_id, list_id)
 );
 create table if not exists sent_optins (subscriber_id integer, list_id integer);
+create table if not exists campaign_views (subscriber_id integer, campaign_id integer, created_at text);
+create table if not exists link_clicks (subscriber_id integer, campaign_id integer, url text, created_at text);
+create table if not exists bounces (
+    id integer primary key autoincrement, subscriber_id integer, campaign_id integer, type text, created_at text
+);
 """
 
 
@@ -63,7 +68,8 @@ class Data:
             self._add_first_lists()
 
     def forget(self) -> None:
-        for table in ("subscriber_lists", "subscribers", "lists", "sent_optins", "sqlite_sequence"):
+        activity = ("campaign_views", "link_clicks", "bounces")
+        for table in ("subscriber_lists", "subscribers", "lists", "sent_optins", *activity, "sqlite_sequence"):
             self._db.execute(f"delete from {table}")  # noqa: S608
         self._add_first_lists()
 
@@ -99,8 +105,9 @@ class Data:
         condition = f"({_as_sqlite(where)})" if where else "true"
         if list_ids:
             joined = ",".join(str(int(key)) for key in list_ids)
+            condition = condition.replace("subscriber_lists.updated_at", "l.updated_at")
             on_list = f"l.subscriber_id = subscribers.id and l.list_id in ({joined}) and (? = '' or l.status = ?)"
-            condition += f" and exists (select 1 from subscriber_lists l where {on_list})"  # noqa: S608
+            condition = f"exists (select 1 from subscriber_lists l where {on_list} and {condition})"  # noqa: S608
         bound = (status, status) if list_ids else ()
         self._db.execute("pragma query_only = on")  # listmonk runs it in a transaction that can only read
         try:
@@ -230,6 +237,59 @@ class Data:
     def delete(self, keys: Sequence[int]) -> None:
         self._db.executemany("delete from subscribers where id = ?", [(key,) for key in keys])
 
+    def recipients(self) -> list[str]:
+        """Everybody on a list who neither left it nor is blocklisted."""
+        rows = self._db.execute(
+            "select distinct s.email from subscribers s join subscriber_lists l on l.subscriber_id = s.id"
+            " where s.status = 'enabled' and l.status <> 'unsubscribed' order by s.id"
+        )
+        return [row["email"] for row in rows]
+
+    def happened(self, event: Mapping[str, Any]) -> None:
+        """What an event leaves behind: listmonk keeps no record of what it sent."""
+        found = self._db.execute("select id from subscribers where email = ?", (event["address"],)).fetchone()
+        if found is None:
+            return
+        key, campaign, at = int(found["id"]), int(event["campaign"]), _utc_text(event["at"])
+        if event["kind"] == "opened":
+            self._db.execute("insert into campaign_views values (?, ?, ?)", (key, campaign, at))
+        elif event["kind"] == "clicked":
+            self._db.execute("insert into link_clicks values (?, ?, ?, ?)", (key, campaign, event["url"], at))
+        elif event["kind"] == "unsubscribed":
+            self._db.execute(
+                "update subscriber_lists set status = 'unsubscribed', updated_at = ? where subscriber_id = ?", (at, key)
+            )
+        elif event["kind"] in ("bounced", "complained"):
+            kind = "complaint" if event["kind"] == "complained" else "hard" if event["hard"] else "soft"
+            self._db.execute(
+                "insert into bounces (subscriber_id, campaign_id, type, created_at) values (?, ?, ?, ?)",
+                (key, campaign, kind, at),
+            )
+            if kind != "soft":
+                self.blocklist([key])
+
+    def bounces(self) -> list[dict[str, Any]]:
+        """The newest first."""
+        rows = self._db.execute(
+            "select b.id, b.type, b.created_at, b.subscriber_id, b.campaign_id, s.email, s.uuid as subscriber_uuid"
+            " from bounces b left join subscribers s on s.id = b.subscriber_id order by b.created_at desc, b.id desc"
+        )
+        return [dict(row) for row in rows]
+
+    def activity(self, key: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """How often a subscriber viewed each campaign and clicked each link, and when last."""
+        views = self._db.execute(
+            "select campaign_id as id, count(*) as view_count, max(created_at) as last_viewed_at from campaign_views"
+            " where subscriber_id = ? group by campaign_id",
+            (key,),
+        )
+        clicks = self._db.execute(
+            "select campaign_id, url, count(*) as click_count, max(created_at) as last_clicked_at from link_clicks"
+            " where subscriber_id = ? group by campaign_id, url",
+            (key,),
+        )
+        return [dict(row) for row in views], [dict(row) for row in clicks]
+
     def _add_first_lists(self) -> None:
         self.add_list(self._list_name, "private", "single", [])
         self.add_list("Opt-in list", "public", "double", [])
@@ -271,6 +331,10 @@ def default_name(address: str) -> str:
 
 def moment() -> str:
     return datetime.now(UTC).isoformat()
+
+
+def _utc_text(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone(UTC).isoformat()
 
 
 def _as_sqlite(expression: str) -> str:

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from personalization.sandbox.answers import Answer
 from personalization.sandbox.salesforce_data import DataExtensions, Refused
 from personalization.sandbox.salesforce_soap import Soap
+from personalization.sandbox.salesforce_tracking import Tracking
 from personalization.sandbox.store import Store
 from personalization.sandbox.web import PlatformSandbox, json_body
 
@@ -71,7 +72,22 @@ class SalesforceSandbox(PlatformSandbox):
         self._tokens: dict[str, float] = {}
         self._jobs: dict[str, dict[str, Any]] = {}
         self._data = DataExtensions(self.store)
-        self._soap = Soap(self.store, self._data, self._lets_in)
+        self._soap = Soap(self.store, self._data, Tracking(self.mailings), self._lets_in)
+
+    def recipients(self) -> list[str]:
+        """Addresses of all rows, but of those who are not active in All Subscribers."""
+        gone = {one["address"].lower() for one in self.store.all("subscribers").values() if one["status"] != "Active"}
+        return [address for address in self._data.addresses() if address.lower() not in gone]
+
+    def campaign_id(self, number: int) -> str:
+        return str(4_000 + number)
+
+    def happened(self, event: dict[str, Any]) -> None:
+        address = event["address"]
+        if event["kind"] in ("unsubscribed", "complained"):
+            self.store.put("subscribers", address, {"key": address, "address": address, "status": "Unsubscribed"})
+        elif event["kind"] == "bounced" and event["hard"]:
+            self.store.put("subscribers", address, {"key": address, "address": address, "status": "Held"})
 
     def forget(self) -> None:
         super().forget()

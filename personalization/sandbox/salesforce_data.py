@@ -140,6 +140,15 @@ class DataExtensions:
         body = {"links": {}, "requestToken": str(uuid.uuid4()), "customObjectKey": key, "page": page}
         return Answer(200, {**body, "pageSize": size, "count": len(rows), "items": items})
 
+    def addresses(self) -> list[str]:
+        """The addresses in all data extensions, each once."""
+        found: dict[str, None] = {}
+        for extension in self._store.all("extensions").values():
+            columns = [one["name"] for one in extension["fields"] if one["type"] == "EmailAddress"]
+            for row in self._store.all(f"rows {extension['id']}").values():
+                found |= dict.fromkeys(str(row[name]) for name in columns if row.get(name))
+        return list(found)
+
     def delete_row(self, key: str, values: Mapping[str, str]) -> bool:
         extension = self.by_key(key)
         kind = f"rows {extension['id']}" if extension else ""

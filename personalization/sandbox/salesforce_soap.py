@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 from personalization.sandbox.answers import Answer
 from personalization.sandbox.salesforce_data import DataExtensions
+from personalization.sandbox.salesforce_tracking import Tracking
 from personalization.sandbox.store import Store
 
 PAGE, MOST = 2500, 50
@@ -27,9 +28,9 @@ class Soap:
         Whether a token is valid.
     """
 
-    def __init__(self, store: Store, data: DataExtensions, lets_in: Callable[[str], bool]) -> None:
-        self._store, self._data, self._lets_in = store, data, lets_in
-        self._left: dict[str, list[dict[str, Any]]] = {}
+    def __init__(self, store: Store, data: DataExtensions, tracking: Tracking, lets_in: Callable[[str], bool]) -> None:
+        self._store, self._data, self._tracking, self._lets_in = store, data, tracking, lets_in
+        self._left: dict[str, tuple[str, list[dict[str, Any]]]] = {}
 
     def answer(self, raw: bytes) -> Answer:
         try:
@@ -76,26 +77,49 @@ class Soap:
 
     def _retrieve(self, request: Element) -> str:
         continued = _text(request, "ContinueRequest")
+        kind = _text(request, "ObjectType")
         if continued:
-            found = self._left.pop(continued, [])
+            kind, found = self._left.pop(continued, ("", []))
+        elif kind == "Subscriber":
+            found = self._subscribers(request)
         else:
-            names = {"EmailAddress": "address", "SubscriberKey": "key"}
-            asked = names.get(_text(request, "Property"), "address")
-            values = {(value.text or "").lower() for value in request.findall(f".//{_TAG}Value")}
-            found = [one for one in self._store.all("subscribers").values() if one[asked].lower() in values]
+            rows = self._tracking.retrieve(kind, _conditions(request))
+            if rows is None:
+                return _retrieved(f"Error: Invalid ObjectType {kind}", str(uuid.uuid4()), "")
+            found = rows
         number = str(uuid.uuid4())
         if len(found) > PAGE:
-            self._left[number] = found[PAGE:]
+            self._left[number] = (kind, found[PAGE:])
         shown = "".join(
-            f'<Results xsi:type="Subscriber"><EmailAddress>{escape(one["address"])}</EmailAddress>'
-            f"<SubscriberKey>{escape(one['key'])}</SubscriberKey><Status>{one['status']}</Status></Results>"
+            f'<Results xsi:type="{kind}">{"".join(f"<{n}>{escape(v)}</{n}>" for n, v in one.items())}</Results>'
             for one in found[:PAGE]
         )
-        overall = "MoreDataAvailable" if number in self._left else "OK"
-        return (
-            f'<RetrieveResponseMsg xmlns="http://exacttarget.com/wsdl/partnerAPI"><OverallStatus>{overall}'
-            f"</OverallStatus><RequestID>{number}</RequestID>{shown}</RetrieveResponseMsg>"
-        )
+        return _retrieved("MoreDataAvailable" if number in self._left else "OK", number, shown)
+
+    def _subscribers(self, request: Element) -> list[dict[str, str]]:
+        names = {"EmailAddress": "address", "SubscriberKey": "key"}
+        asked = names.get(_text(request, "Property"), "address")
+        values = {(value.text or "").lower() for value in request.findall(f".//{_TAG}Value")}
+        return [
+            {"EmailAddress": one["address"], "SubscriberKey": one["key"], "Status": one["status"]}
+            for one in self._store.all("subscribers").values()
+            if one[asked].lower() in values
+        ]
+
+
+def _conditions(request: Element) -> list[tuple[str, str, str]]:
+    """The simple parts of a filter; only ANDs are understood."""
+    names = [part.text or "" for part in request.findall(f".//{_TAG}Property")]
+    operators = [part.text or "" for part in request.findall(f".//{_TAG}SimpleOperator")]
+    values = [part.text or "" for part in request.iter() if part.tag in (f"{_TAG}Value", f"{_TAG}DateValue")]
+    return list(zip(names, operators, values, strict=True))
+
+
+def _retrieved(overall: str, number: str, shown: str) -> str:
+    return (
+        f'<RetrieveResponseMsg xmlns="http://exacttarget.com/wsdl/partnerAPI"><OverallStatus>{escape(overall)}'
+        f"</OverallStatus><RequestID>{number}</RequestID>{shown}</RetrieveResponseMsg>"
+    )
 
 
 def _result(place: int, problem: tuple[str, int] | None, message: str) -> tuple[bool, str]:

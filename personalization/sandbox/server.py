@@ -80,6 +80,10 @@ class Sandbox:
         if not answer.ok:
             raise ValueError(answer.text)
 
+    def mail_events(self) -> list[dict[str, Any]]:
+        """Everything that happened to mails, whether the platform's API tells of it or not."""
+        return list(requests.get(f"{self.url}/_sandbox/campaigns/events", timeout=60).json()["events"])
+
     def request_log(self) -> list[dict[str, Any]]:
         """Every request to the API since the start or the last `forget_requests`: method, path, status."""
         log = requests.get(f"{self.url}/_sandbox/requests", timeout=10).json()["requests"]

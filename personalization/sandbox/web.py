@@ -102,6 +102,7 @@ class PlatformSandbox:
                 Route("/_sandbox/faults", self._script_faults, methods=["POST", "DELETE"]),
                 Route("/_sandbox/state", self._forget, methods=["DELETE"]),
                 Route("/_sandbox/campaigns", self._send_campaign, methods=["POST"]),
+                Route("/_sandbox/campaigns/events", self._show_events),
                 Route("/_sandbox/campaigns/{campaign}/events", self._let_happen, methods=["POST"]),
                 Route("/_sandbox/requests", self._show_requests, methods=["GET", "DELETE"]),
                 *self.further_routes(),
@@ -179,6 +180,9 @@ class PlatformSandbox:
                 self.happened(event)
         counts = Counter(event["kind"] for event in happened)
         return JSONResponse({"id": campaign, "name": asked["name"], "events": counts})
+
+    async def _show_events(self, request: Request) -> Response:
+        return JSONResponse({"events": self.mailings.events()})
 
     async def _let_happen(self, request: Request) -> Response:
         """`events`: each with `address`, `kind`, `at`, and what belongs to the kind."""

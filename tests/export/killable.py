@@ -26,7 +26,13 @@ class Killable:
 
     def export(self, root: Path, destination: str, day: str, crash_at: str = "") -> int:
         """Export in a process of its own. Returns its exit code: 0, 8 for an ExportError, -9 when it was killed."""
-        command: dict[str, Any] = {"root": str(root), "destination": destination, "day": day, "crash_at": crash_at}
+        return self._ask({"root": str(root), "destination": destination, "day": day, "crash_at": crash_at})
+
+    def pull(self, root: Path, destination: str, crash_at: str = "") -> int:
+        """Read the results of a destination in a process of its own; see `export`."""
+        return self._ask({"root": str(root), "destination": destination, "day": None, "crash_at": crash_at})
+
+    def _ask(self, command: dict[str, Any]) -> int:
         command["env"] = dict(os.environ)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -56,12 +62,16 @@ def _export(command: dict[str, Any]) -> int:
     from personalization.errors import PersonalizationError
     from personalization.runtime import Runtime
     from personalization.stages.export.exporter import export_destination
+    from personalization.stages.export.results import pull_results
     from personalization.workspace import Workspace
 
     os.environ.update(command["env"])
     os.environ[VARIABLE] = command["crash_at"]
     runtime = Runtime(Workspace.at(command["root"]))
     try:
+        if command["day"] is None:
+            (pulled,) = pull_results(runtime, [command["destination"]])
+            return 8 if pulled.problems else 0
         export_destination(runtime, command["destination"], runtime.as_of(command["day"]))
     except PersonalizationError as error:
         sys.stderr.write(f"{error}\n")
@@ -89,6 +99,7 @@ _IMPORTED_ONCE = (
     "sqlalchemy.dialects.sqlite.pysqlite",
     "personalization.runtime",
     "personalization.stages.export.exporter",
+    "personalization.stages.export.results",
 )
 
 if __name__ == "__main__":

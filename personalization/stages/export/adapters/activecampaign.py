@@ -16,6 +16,7 @@ from typing import Any
 from personalization.ledger.outbox import Outcome
 from personalization.program.models import ActiveCampaignDestination
 from personalization.stages.export.adapters.activecampaign_calls import CONNECTIONS, Calls
+from personalization.stages.export.adapters.activecampaign_results import ActiveCampaignResults
 from personalization.stages.export.adapters.activecampaign_shapes import (
     IMPORT_CONTACTS,
     UNSUBSCRIBED,
@@ -79,6 +80,10 @@ class ActiveCampaignAdapter:
         self._http = self._calls.http
         self._queued: dict[str, list[Prepared]] = {}
         self._read: dict[int, Outcome] = {}
+
+    def results(self) -> ActiveCampaignResults:
+        """The reader of what became of mailings."""
+        return ActiveCampaignResults(self._destination, self._calls)
 
     def setup(self, known_fields: frozenset[str]) -> list[str]:
         return self._calls.setup(known_fields)

@@ -22,6 +22,7 @@ from personalization.stages.export.adapters.base import (
 from personalization.stages.export.adapters.http import Bearer, Http, Pace
 from personalization.stages.export.adapters.hubspot_consent import Consent
 from personalization.stages.export.adapters.hubspot_crm import Crm
+from personalization.stages.export.adapters.hubspot_results import HubspotResults
 from personalization.stages.export.adapters.hubspot_rows import Rows
 from personalization.stages.export.adapters.hubspot_setup import Setup
 from personalization.stages.export.adapters.hubspot_shapes import MOST, Paths, Record, special, wanted
@@ -77,6 +78,10 @@ class HubspotAdapter:
         self._crm = Crm(self._http, paths, destination.id_property)
         self._setup = Setup(destination, name, self._http, paths, consent)
         self._rows = Rows(destination, self._http, paths, self._crm, consent)
+
+    def results(self) -> HubspotResults:
+        """The reader of what became of mailings."""
+        return HubspotResults(self._destination, self._http)
 
     def setup(self, known_fields: frozenset[str]) -> list[str]:
         """See `Adapter.setup`. Two requests when nothing is missing, and one for each list."""

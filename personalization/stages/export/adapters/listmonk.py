@@ -18,6 +18,7 @@ from personalization.stages.export.adapters.base import (
     Sent,
 )
 from personalization.stages.export.adapters.http import Answer
+from personalization.stages.export.adapters.listmonk_results import ListmonkResults
 from personalization.stages.export.adapters.listmonk_server import BUSY_SECONDS, Server
 from personalization.stages.export.adapters.listmonk_shapes import (
     Subscriber,
@@ -73,6 +74,10 @@ class ListmonkAdapter:
         self._imports_work = True
         self._lines: dict[str, list[int]] = {}
         self._gone: set[int] = set()
+
+    def results(self) -> ListmonkResults:
+        """The reader of what became of mailings."""
+        return ListmonkResults(self._server)
 
     def setup(self, known_fields: frozenset[str]) -> list[str]:
         """See `Adapter.setup`. One request when the list is there; attributes need no setting up."""

@@ -21,6 +21,7 @@ from personalization.stages.export.adapters.base import (
     Sent,
 )
 from personalization.stages.export.adapters.http import Answer, Http
+from personalization.stages.export.adapters.mailchimp_results import MailchimpResults
 from personalization.stages.export.adapters.mailchimp_shapes import (
     EXTERNAL_ID,
     FIELD_TYPES,
@@ -69,9 +70,9 @@ class MailchimpAdapter:
         base_url: str | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.destination, self._name = destination, name
+        self._destination, self._name = destination, name
         self._list = f"/lists/{destination.list_id}"
-        self.http = Http(
+        self._http = Http(
             "Mailchimp",
             base_url or data_centre_url(api_key),
             auth=("personalization", api_key),
@@ -81,18 +82,24 @@ class MailchimpAdapter:
             clock=clock,
         )
 
+    def results(self) -> MailchimpResults:
+        """The reader of what became of mailings."""
+        return MailchimpResults(self._destination, self._http)
+
     def setup(self, known_fields: frozenset[str]) -> list[str]:
         """See `Adapter.setup`. Two requests when nothing is missing."""
-        answer = self.http.call("GET", self._list)
+        answer = self._http.call("GET", self._list)
         if answer.status == 404:
             raise DestinationError(
-                f"Mailchimp has no list '{self.destination.list_id}' in this account",
+                f"Mailchimp has no list '{self._destination.list_id}' in this account",
                 hint="`list_id` is the audience ID: Audience, Settings, Audience name and defaults",
             )
         self._expect(answer, "show the list")
-        answer = self._expect(self.http.call("GET", f"{self._list}/merge-fields", query={"count": 1000}), "show fields")
+        answer = self._expect(
+            self._http.call("GET", f"{self._list}/merge-fields", query={"count": 1000}), "show fields"
+        )
         existing = {field["tag"]: field["type"] for field in answer.body["merge_fields"]}
-        wanted = {field.name: FIELD_TYPES[field.type] for field in self.destination.fields} | {EXTERNAL_ID: "text"}
+        wanted = {field.name: FIELD_TYPES[field.type] for field in self._destination.fields} | {EXTERNAL_ID: "text"}
         for tag, kind in wanted.items():
             if tag in existing and existing[tag] != kind:
                 raise DestinationError(
@@ -109,30 +116,30 @@ class MailchimpAdapter:
         for tag, kind in missing.items():
             body = {"tag": tag, "name": tag, "type": kind, "public": False}
             self._expect(
-                self.http.call("POST", f"{self._list}/merge-fields", body=body, repeatable=False), f"add {tag}"
+                self._http.call("POST", f"{self._list}/merge-fields", body=body, repeatable=False), f"add {tag}"
             )
         return [f"merge field {tag} ({kind})" for tag, kind in missing.items()]
 
     def prepare(self, contacts: Sequence[Contact]) -> tuple[list[Prepared], list[Outcome]]:
-        return [Prepared(contact, member_call(self.destination, contact)) for contact in contacts], []
+        return [Prepared(contact, member_call(self._destination, contact)) for contact in contacts], []
 
     def send(self, batch: Batch) -> Sent:
         """Few rows go one by one, many in a batch that Mailchimp works on later."""
         if len(batch.rows) <= DIRECT_ROWS:
             return self._send_directly(batch)
         body = batch_body([(str(row.contact.id), row.request) for row in batch.rows])
-        answer = self.http.call("POST", "/batches", body=body, repeatable=False, deadline=batch.deadline)
+        answer = self._http.call("POST", "/batches", body=body, repeatable=False, deadline=batch.deadline)
         return Sent(receipt=str(self._expect(answer, "take a batch").body["id"]))
 
     def collect(self, receipt: str, batch: Batch) -> list[Outcome] | None:
         """See `Adapter.collect`. Raises `Lost` when there are no results any more: Mailchimp keeps them seven days."""
-        answer = self.http.call("GET", f"/batches/{receipt}")
+        answer = self._http.call("GET", f"/batches/{receipt}")
         if answer.status == 404:
             raise Lost(f"Mailchimp does not know the batch {receipt} any more")
         state = self._expect(answer, "show a batch").body
         if state["status"] != "finished":
             return None
-        answers = batch_answers(self.http.download(state["response_body_url"]), receipt)
+        answers = batch_answers(self._http.download(state["response_body_url"]), receipt)
         return [self._collected(row, answers.get(str(row.contact.id))) for row in batch.rows]
 
     def reconcile(self, batch: Batch) -> list[Outcome] | None:
@@ -152,7 +159,7 @@ class MailchimpAdapter:
 
     def holdings(self) -> Iterator[Holding]:
         """See `Adapter.holdings`: the members of the list, page by page."""
-        names = [field.name for field in self.destination.fields]
+        names = [field.name for field in self._destination.fields]
         offset = 0
         while True:
             query: dict[str, str | int] = {
@@ -160,7 +167,7 @@ class MailchimpAdapter:
                 "offset": offset,
                 "fields": "members.email_address,members.status,members.merge_fields",
             }
-            answer = self._expect(self.http.call("GET", f"{self._list}/members", query=query), "show the members")
+            answer = self._expect(self._http.call("GET", f"{self._list}/members", query=query), "show the members")
             members: list[dict[str, Any]] = answer.body["members"]
             for member in members:
                 shown = member.get("merge_fields") or {}
@@ -178,7 +185,7 @@ class MailchimpAdapter:
         deleted = 0
         for address in sorted({address.lower() for address in addresses}):
             path = f"{self._list}/members/{subscriber_hash(address)}/actions/delete-permanent"
-            answer = self.http.call("POST", path)
+            answer = self._http.call("POST", path)
             if answer.status == 404:
                 continue  # never there, or deleted before
             self._expect(answer, "delete a member permanently")
@@ -192,7 +199,7 @@ class MailchimpAdapter:
         def send(row: Prepared) -> Outcome:
             call: MemberCall = row.request
             try:
-                answer = self.http.call(call.method, call.path, body=call.body, deadline=batch.deadline)
+                answer = self._http.call(call.method, call.path, body=call.body, deadline=batch.deadline)
             except Postponed as postponed:
                 waits.append(postponed.retry_after)
                 return Outcome(row.contact.id, "planned", postponed.reason)
@@ -214,14 +221,14 @@ class MailchimpAdapter:
     def _queue_is_empty(self) -> bool:
         """Whether no batch of the account is unfinished."""
         query: dict[str, str | int] = {"count": 1000, "fields": "batches.id,batches.status"}
-        answer = self._expect(self.http.call("GET", "/batches", query=query), "list its batches")
+        answer = self._expect(self._http.call("GET", "/batches", query=query), "list its batches")
         return all(batch["status"] == "finished" for batch in answer.body["batches"])
 
     def _look_at(self, row: Prepared) -> Outcome:
         """Compare a member with what was to be sent: what is not there as it should be is sent again."""
         call: MemberCall = row.request
         try:
-            answer = self.http.call("GET", call.path)
+            answer = self._http.call("GET", call.path)
         except (Postponed, Lost) as problem:
             return Outcome(row.contact.id, "uncertain", problem.reason)
         arrived = self._judged(row, answer).state == "acked"
@@ -235,7 +242,7 @@ class MailchimpAdapter:
             return outcome
         alone = call.only_opt_out
         try:
-            answer = self.http.call(alone.method, alone.path, body=alone.body)
+            answer = self._http.call(alone.method, alone.path, body=alone.body)
         except (Postponed, Lost) as problem:
             return Outcome(row.contact.id, "uncertain", problem.reason)
         return self._judged(Prepared(row.contact, alone), answer)
@@ -248,7 +255,7 @@ class MailchimpAdapter:
         if answer.status == 429 or answer.status >= 500:
             return Outcome(row_id, "uncertain", f"Mailchimp failed (status {answer.status})")
         if not answer.ok:
-            return Outcome(row_id, "rejected", self.http.redact(words(answer)))
+            return Outcome(row_id, "rejected", self._http.redact(words(answer)))
         if call.opts_out and answer.body.get("status") not in ("unsubscribed", "cleaned"):
             return Outcome(row_id, "rejected", f"Mailchimp left the contact {answer.body.get('status')}")
         differing = differing_fields(call.stored, answer.body)
@@ -258,7 +265,7 @@ class MailchimpAdapter:
 
     def _expect(self, answer: Answer, what: str) -> Answer:
         if not answer.ok:
-            raise DestinationError(f"Mailchimp would not {what}: {self.http.redact(words(answer))}")
+            raise DestinationError(f"Mailchimp would not {what}: {self._http.redact(words(answer))}")
         return answer
 
     def _parallel(self, work: Callable[[Prepared], Outcome], rows: Sequence[Prepared]) -> list[Outcome]:

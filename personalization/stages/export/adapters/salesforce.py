@@ -23,6 +23,7 @@ from personalization.stages.export.adapters.base import (
     Sent,
 )
 from personalization.stages.export.adapters.http import Http
+from personalization.stages.export.adapters.salesforce_results import SalesforceResults
 from personalization.stages.export.adapters.salesforce_rows import AT_ONCE, LATER, DataExtension
 from personalization.stages.export.adapters.salesforce_setup import Setup
 from personalization.stages.export.adapters.salesforce_shapes import Row, differing, special, wanted, words
@@ -99,6 +100,10 @@ class SalesforceAdapter:
         self._rows = DataExtension(self._http, destination.data_extension, destination.address_column)
         self._setup = Setup(destination, name, self._http)
         self._first_looked: dict[tuple[int, int], float] = {}
+
+    def results(self) -> SalesforceResults:
+        """The reader of what became of mailings."""
+        return SalesforceResults(self._soap)
 
     def setup(self, known_fields: frozenset[str]) -> list[str]:
         """See `Adapter.setup`. Two requests when nothing is missing."""

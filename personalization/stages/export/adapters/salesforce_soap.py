@@ -26,6 +26,10 @@ _ADD_OR_UPDATE = (
 )
 
 
+Row = dict[str, str]
+"""Values by property."""
+
+
 @dataclass(frozen=True)
 class Subscriber:
     """One entry of All Subscribers. An address may have several, under different keys."""
@@ -62,6 +66,42 @@ class Soap:
                     Subscriber(_text(one, "SubscriberKey"), _text(one, "EmailAddress"), _text(one, "Status"))
                     for one in page
                 ]
+        return found
+
+    def rows(self, kind: str, properties: Sequence[str], conditions: Sequence[tuple[str, str, str]]) -> Iterator[Row]:
+        """Objects of a kind, as texts by property, for which one or two conditions (property, operator, value) hold."""
+        parts = [
+            f"<Property>{escape(name)}</Property><SimpleOperator>{operator}</SimpleOperator>"
+            f"<{_value_tag(name)}>{escape(value)}</{_value_tag(name)}>"
+            for name, operator, value in conditions
+        ]
+        if len(parts) == 1:
+            where = f'<Filter xsi:type="SimpleFilterPart">{parts[0]}</Filter>'
+        else:
+            where = (
+                '<Filter xsi:type="ComplexFilterPart">'
+                f'<LeftOperand xsi:type="SimpleFilterPart">{parts[0]}</LeftOperand><LogicalOperator>AND'
+                f'</LogicalOperator><RightOperand xsi:type="SimpleFilterPart">{parts[1]}</RightOperand></Filter>'
+            )
+        shown = "".join(f"<Properties>{escape(name)}</Properties>" for name in properties)
+        for page in self._retrieve(f"<ObjectType>{escape(kind)}</ObjectType>{shown}{where}"):
+            for one in page:
+                yield {**{name: _text(one, name) for name in properties}, **_extension(one)}
+
+    def addresses(self, keys: Sequence[str]) -> dict[str, str]:
+        """Addresses in All Subscribers by subscriber key."""
+        found: dict[str, str] = {}
+        for first in range(0, len(keys), MOST_READ):
+            chunk = keys[first : first + MOST_READ]
+            values = "".join(f"<Value>{escape(key)}</Value>" for key in chunk)
+            query = (
+                "<ObjectType>Subscriber</ObjectType><Properties>SubscriberKey</Properties>"
+                "<Properties>EmailAddress</Properties>"
+                '<Filter xsi:type="SimpleFilterPart"><Property>SubscriberKey</Property>'
+                f"<SimpleOperator>{'IN' if len(chunk) > 1 else 'equals'}</SimpleOperator>{values}</Filter>"
+            )
+            for page in self._retrieve(query):
+                found |= {_text(one, "SubscriberKey"): _text(one, "EmailAddress") for one in page}
         return found
 
     def opt_out(self, addresses: Sequence[str]) -> dict[str, str | None]:
@@ -158,6 +198,16 @@ def special(status: int, body: Any) -> Exception | None:
 def _text(element: Element, name: str) -> str:
     found = element.find(f".//{_TAG}{name}")
     return (found.text or "").strip() if found is not None else ""
+
+
+def _value_tag(name: str) -> str:
+    return "DateValue" if name.endswith("Date") else "Value"
+
+
+def _extension(element: Element) -> Row:
+    """The properties of an object that comes as names and values."""
+    pairs = element.findall(f".//{_TAG}Property")
+    return {_text(pair, "Name"): _text(pair, "Value") for pair in pairs if _text(pair, "Name")}
 
 
 def by_address(subscribers: Sequence[Subscriber]) -> Mapping[str, list[Subscriber]]:
