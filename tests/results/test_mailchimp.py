@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from personalization.sandbox import Sandbox, run_sandbox
+from tests.export.killable import Killable
 from tests.export.shop import Shop
 from tests.results.contract import ResultsContract, killer
 
@@ -19,6 +20,7 @@ def server() -> Iterator[Sandbox]:
         yield running
 
 
+@pytest.mark.slow
 class TestMailchimpResults(ResultsContract):
     destination = "chimp"
     settings = """
@@ -46,3 +48,17 @@ mails: false
         self.pull(shop)
         paths = [request["path"] for request in platform.request_log()]
         assert sorted(paths) == ["/lists/demo000001/members", "/lists/demo000001/members", "/reports"]
+
+
+class TestMailchimpInShort:
+    """The heart of the contract, for the fast suite."""
+
+    whole = TestMailchimpResults()
+    destination, settings, customers = whole.destination, whole.settings, whole.customers
+    shop, platform = ResultsContract.shop, TestMailchimpResults.platform
+
+    def test_results_come_back_once(self, shop: Shop, platform: Sandbox) -> None:
+        self.whole.check_in_short(shop, platform)
+
+    def test_killed_between_files_and_ledger(self, shop: Shop, platform: Sandbox, killer: Killable) -> None:
+        self.whole.test_killed_in_the_middle_and_run_again(shop, platform, killer, "results.after_files")
