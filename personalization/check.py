@@ -7,6 +7,7 @@ from functools import partial
 from personalization.errors import ProgramError
 from personalization.program import Program
 from personalization.rules import check_program
+from personalization.rules.native import check_native
 from personalization.stages.decisions.decide import check_names
 from personalization.stages.export.adapters.registry import check_fields
 from personalization.stages.sync.tables import check_tables
@@ -14,8 +15,8 @@ from personalization.webhooks.sources import check_webhooks
 
 
 def problems_of(program: Program) -> list[ProgramError]:
-    """Mistakes in rules, names, the mapping of source columns, webhook sources, and the fields of destinations."""
-    problems = [*check_program(program), *check_tables(program), *check_webhooks(program)]
+    """Mistakes in rules, names, the mapping of source columns, webhook sources, destinations' fields and segments."""
+    problems = [*check_program(program), *check_tables(program), *check_webhooks(program), *check_native(program)]
     checks = [partial(check_names, program)]
     checks += [partial(check_fields, program, name) for name in program.destinations]
     for check in checks:

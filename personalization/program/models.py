@@ -485,6 +485,11 @@ class DestinationModel(Model):
         description="whether it mails the campaigns that name it, or only holds a copy; unset: a platform mails, and "
         "files beside a platform are a copy",
     )
+    native_segments: list[Name] = Field(
+        default=[],
+        description="segments that are made there as the platform's own dynamic segments; "
+        "`personalization segments native` shows which can be",
+    )
 
 
 class PlatformDestination(DestinationModel):

@@ -98,7 +98,8 @@ def mapping_version(destination: Destination) -> str:
 
     How the platform is reached is left out: the same list behind another address knows the same contacts.
     """
-    content = destination.model_dump(mode="json", exclude={*destination.same_contacts, "mails", "results"})
+    no_contact = {*destination.same_contacts, "mails", "results", "native_segments"}
+    content = destination.model_dump(mode="json", exclude=no_contact)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
