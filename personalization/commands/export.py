@@ -26,14 +26,20 @@ Destinations = Annotated[
 
 @app.command()
 def setup(destination: Destination, as_json: JsonFlag = False) -> None:
-    """Make what a destination lacks, such as custom fields, and let the next run send all contacts again."""
+    """Make what a destination lacks: custom fields, after which the next run sends all contacts; `native_segments`."""
     from personalization.stages.export.exporter import setup_destination
+    from personalization.stages.export.native import setup_segments
 
-    made = setup_destination(current_runtime(), destination)
+    runtime = current_runtime()
+    made = setup_destination(runtime, destination)
+    segments = setup_segments(runtime, destination, day_of(runtime, None))
+    made += segments.made
     if as_json:
-        print_json({"destination": destination, "made": made})
+        print_json({"destination": destination, "made": made, "notes": segments.notes})
         return
-    out.print(f"{destination}: {', '.join(made) if made else 'nothing was missing'}")
+    out.print(f"{destination}: {', '.join(made) if made else 'nothing was missing'}", markup=False)
+    for note in segments.notes:
+        out.print(f"  {note}", markup=False)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from personalization.commands.common import AsOfOption, JsonFlag, current_runtime, day_of, out, print_json
+from personalization.errors import ProgramError, did_you_mean
 
 app = typer.Typer(help="Try rules on the customers of the last run.", no_args_is_help=True)
 
@@ -23,7 +24,6 @@ def preview(
     """Show size, share, completeness, overlap with the segments, and five example tokens. Nothing is saved."""
     from dataclasses import asdict
 
-    from personalization.errors import ProgramError
     from personalization.stages.monitoring.console import preview_renderables
     from personalization.stages.segments.preview import preview as preview_rule
 
@@ -62,3 +62,36 @@ def diff(
         out.print(f"No segment differs from {since}.")
     for renderable in difference_renderables(found):
         out.print(renderable)
+
+
+@app.command()
+def native(
+    destination: Annotated[str | None, typer.Argument(help="Only of this destination.")] = None,
+    segment: Annotated[str | None, typer.Argument(help="Only this segment.")] = None,
+    as_of: AsOfOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show each segment as its destination's platform would define it, or why it can't. Nothing is sent."""
+    from personalization.rules import program_rules
+    from personalization.rules.native import native_segments
+    from personalization.stages.export.adapters.registry import destination_of
+    from personalization.stages.monitoring.native_console import native_lines
+
+    runtime = current_runtime()
+    program = runtime.program
+    if destination:
+        destination_of(program, destination)
+    if segment and segment not in program.segments:
+        raise ProgramError(f"unknown segment '{segment}' ({did_you_mean(segment, program.segments)})")
+    rules = program_rules(program).segments
+    day = day_of(runtime, as_of)
+    found = {
+        name: [each for each in native_segments(program, name, day, rules).values() if segment in (None, each.segment)]
+        for name in ([destination] if destination else program.destinations)
+    }
+    if as_json:
+        print_json({name: [each.to_dict() for each in segments] for name, segments in found.items()})
+        return
+    for name, segments in found.items():
+        for line in native_lines(program, name, segments, rules):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -68,7 +68,7 @@ class HubspotSandbox(PlatformSandbox):
         self._consent = Consent(self.store, batch_seconds)
         self._properties = Properties(self.store, SUBSCRIPTIONS)
         self._contacts = Contacts(self.store, self._properties, self._consent.shown_on_contacts)
-        self._lists = Lists(self.store)
+        self._lists = Lists(self.store, self._properties.all)
         self._events = EmailEvents(self.mailings)
 
     def recipients(self) -> list[str]:

@@ -63,6 +63,7 @@ class Data:
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
         self._db.row_factory = sqlite3.Row
         self._db.execute("pragma foreign_keys = on")
+        self._db.execute("pragma case_sensitive_like = on")  # as in PostgreSQL
         self._db.executescript(_SCHEMA)
         if not self.lists():
             self._add_first_lists()

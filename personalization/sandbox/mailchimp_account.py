@@ -12,6 +12,7 @@ from personalization.sandbox.mailchimp_fields import MergeFields
 from personalization.sandbox.mailchimp_members import STATUSES, Members
 from personalization.sandbox.mailchimp_reports import Reports
 from personalization.sandbox.mailings import Mailings, utc
+from personalization.sandbox.mailchimp_segments import Segments
 from personalization.sandbox.store import Store
 
 MAX_COUNT = 1000
@@ -29,6 +30,7 @@ class Account:
         self.fields = MergeFields(store, list_id)
         self.members = Members(store, list_id, self.fields)
         self.reports = Reports(Mailings(store), list_id)
+        self.segments = Segments(store, list_id, self.fields, lambda: self.members.all)
 
     def handle(self, method: str, path: str, query: Query, body: Any) -> Answer:
         """Answer one call. `path` is the part below /3.0, `body` the parsed JSON or None."""
@@ -167,6 +169,36 @@ def _delete_field(account: Account, parts: tuple[str, ...], query: Query, body: 
     return Answer(204)
 
 
+def _list_segments(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
+    _check_list(account, parts)
+    found = account.segments.all()
+    return Answer(200, {"segments": _page(found, query), "list_id": account.list_id, "total_items": len(found)})
+
+
+def _add_segment(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
+    _check_list(account, parts)
+    return Answer(200, account.segments.create(_object(body)))
+
+
+def _get_segment(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
+    return Answer(200, account.segments.shown(account.segments.get(_member(account, parts))))
+
+
+def _patch_segment(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
+    return Answer(200, account.segments.change(_member(account, parts), _object(body)))
+
+
+def _delete_segment(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
+    account.segments.delete(_member(account, parts))
+    return Answer(204)
+
+
+def _segment_members(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
+    found = account.segments.members(_member(account, parts))
+    shown = [account.members.shown(member) for member in _page(found, query)]
+    return Answer(200, {"members": shown, "total_items": len(found)})
+
+
 _ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
     (method, re.compile(pattern.replace("{}", "([^/]+)")), handler)
     for method, pattern, handler in (
@@ -188,6 +220,12 @@ _ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
         ("GET", "/reports", _list_reports),
         ("GET", "/reports/{}", _show_report),
         ("GET", "/reports/{}/{}", _report_part),
+        ("GET", "/lists/{}/segments", _list_segments),
+        ("POST", "/lists/{}/segments", _add_segment),
+        ("GET", "/lists/{}/segments/{}", _get_segment),
+        ("PATCH", "/lists/{}/segments/{}", _patch_segment),
+        ("DELETE", "/lists/{}/segments/{}", _delete_segment),
+        ("GET", "/lists/{}/segments/{}/members", _segment_members),
     )
 ]
 

@@ -16,6 +16,7 @@ from starlette.requests import Request
 
 from personalization.sandbox.answers import Answer
 from personalization.sandbox.salesforce_data import DataExtensions, Refused
+from personalization.sandbox.salesforce_queries import Queries
 from personalization.sandbox.salesforce_soap import Soap
 from personalization.sandbox.salesforce_tracking import Tracking
 from personalization.sandbox.store import Store
@@ -36,6 +37,9 @@ _ROUTES = {
         "results": r"/data/v1/async/([^/]+)/results",
         "at_once": r"/hub/v1/dataevents/key:([^/]+)/rowset",
         "rows": r"/data/v1/customobjectdata/key/([^/]+)/rowset",
+        "queries": r"/automation/v1/queries",
+        "query": r"/automation/v1/queries/([^/]+)",
+        "start_query": r"/automation/v1/queries/([^/]+)/actions/start",
         "delete_contacts": r"/contacts/v1/contacts/actions/delete",
     }.items()
 }
@@ -72,6 +76,7 @@ class SalesforceSandbox(PlatformSandbox):
         self._tokens: dict[str, float] = {}
         self._jobs: dict[str, dict[str, Any]] = {}
         self._data = DataExtensions(self.store)
+        self._queries = Queries(self.store, self._data)
         self._soap = Soap(self.store, self._data, Tracking(self.mailings), self._lets_in)
 
     def recipients(self) -> list[str]:
@@ -163,6 +168,14 @@ class SalesforceSandbox(PlatformSandbox):
                 return self._at_once(parts[0], body)
             case "rows", "GET":
                 return self._data.read(parts[0], query)
+            case "queries", "GET":
+                return self._queries.page(query)
+            case "queries", "POST":
+                return self._queries.create(body)
+            case "query", "PATCH":
+                return self._queries.change(parts[0], body)
+            case "start_query", "POST":
+                return self._queries.start(parts[0])
             case "delete_contacts", "POST":
                 return self._delete_contacts(body)
         raise Refused(405, "Method Not Allowed", 405)

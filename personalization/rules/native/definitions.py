@@ -187,7 +187,9 @@ def _notes(formula: f.Formula, place: Destination, program: Program) -> tuple[st
     tests = [leaf for leaf in f.leaves(formula) if isinstance(leaf, f.Test)]
     fields = Catalog.of(program).fields
     notes = [NUMBERS] if any(test.kind == "number" for test in tests) else []
-    open_texts = [test for test in tests if test.kind == "text" and fields[test.field].values is None]
+    open_texts = [
+        test for test in tests if test.kind == "text" and (test.field not in fields or fields[test.field].values is None)
+    ]
     if open_texts and not isinstance(place, ListmonkDestination):
         notes.append(_CASE.format(_PLATFORMS[place.platform]))
     return tuple(notes)

@@ -65,12 +65,14 @@ class Test:
 @dataclass(frozen=True)
 class IsKnown:
     field: str
+    kind: Type
     clause: str = setting(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class IsUnknown:
     field: str
+    kind: Type
     clause: str = setting(default="", compare=False)
 
 

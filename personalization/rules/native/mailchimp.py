@@ -7,7 +7,6 @@ Source: Mailchimp's Marketing API (`options: {match, conditions}`; TextMerge, Da
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
@@ -64,7 +63,7 @@ def _as_conditions(formula: f.Formula) -> f.Formula:
         f.Test(formula.field, formula.kind, formula.sign, (one,), clause=formula.clause) for one in formula.values
     ]
     joined = f.all_of(*single) if formula.sign == "<>" else f.any_of(*single)
-    return f.any_of(joined, f.IsUnknown(formula.field, formula.clause)) if formula.or_unknown else joined
+    return f.any_of(joined, f.IsUnknown(formula.field, formula.kind, formula.clause)) if formula.or_unknown else joined
 
 
 def _all(group: Conjunction, sent: Sent) -> list[dict[str, Any]]:
@@ -178,7 +177,7 @@ def _not_empty(text: str, clause: str) -> str:
 
 
 def _kind(leaf: f.Leaf) -> str:
-    return "DateMerge" if isinstance(leaf, f.Test) and leaf.kind == "date" else "TextMerge"
+    return "DateMerge" if leaf.kind == "date" else "TextMerge"
 
 
 def _plain(kind: str, name: str, op: str, value: str | None = None) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class _Reader:
         if isinstance(node, t.Known):
             if not isinstance(node.operand, t.FieldRef):
                 return self._not_a_field(node.operand, clause)
-            return (f.IsKnown if ask.positive else f.IsUnknown)(node.operand.name, clause)
+            return (f.IsKnown if ask.positive else f.IsUnknown)(node.operand.name, node.operand.type, clause)
         if isinstance(node, t.Comparison):
             return self._comparison(node.left, node.sign, node.right, ask, clause)
         if isinstance(node, t.Between):

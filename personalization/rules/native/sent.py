@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from personalization.program.models import DestinationField
 from personalization.rules.native import formula as f
 from personalization.rules.native.reasons import Inexpressible, Reason, refuse
+from personalization.rules.tree import Type
 
 NOT_CARRIED = ("purchase_band",)
 """Profile fields that are in `segments.profile` only: no destination can be sent them."""
-_SENT_AS = {"number": "number", "text": "text", "date": "date", "boolean": "text"}
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ def sent(
     for leaf in f.leaves(formula):
         if leaf.field in names or leaf.field in reasons:
             continue
-        kind = leaf.kind if isinstance(leaf, f.Test) else None
-        found = _mapped(leaf.field, kind, fields, blocks)
+        found = _mapped(leaf.field, leaf.kind, fields, blocks)
         if isinstance(found, DestinationField):
             names[leaf.field] = found.name
         else:
@@ -83,16 +82,16 @@ def campaign_field(fields: Sequence[DestinationField]) -> str | None:
 
 
 def _mapped(
-    name: str, kind: str | None, fields: Sequence[DestinationField], blocks: Collection[str]
+    name: str, kind: Type, fields: Sequence[DestinationField], blocks: Collection[str]
 ) -> DestinationField | Reason:
     mapped = [] if name in blocks else [field for field in fields if field.column == name]
-    wanted = _SENT_AS.get(kind or "", "")
+    wanted = "text" if kind == "boolean" else kind
     if not mapped:
         if name in blocks or name in NOT_CARRIED:
             return Reason("not_sent", f"the destination can't be sent {name}")
-        example = f"{{name: …, column: {name}, type: {wanted or '…'}, 'null': clear}}"
+        example = f"{{name: …, column: {name}, type: {wanted}, 'null': clear}}"
         return Reason("not_sent", f"the destination is not sent {name}", advice=f"add it to `fields`: {example}")
-    fitting = [field for field in mapped if not wanted or field.type == wanted]
+    fitting = [field for field in mapped if field.type == wanted]
     if not fitting:
         text = f"{name} is sent as {mapped[0].type} and must be {wanted} to be compared"
         return Reason("not_sent", text, advice=f"set `type: {wanted}` at the field {mapped[0].name}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from personalization.stages.export.cut_watch import Watch
 from personalization.stages.export.delivery import Assignment, Delivery
 from personalization.stages.export.frequency import Frequency, frequency_for
 from personalization.stages.export.late import LateOptOuts
+from personalization.stages.export.native import update_segments
 from personalization.stages.export.planner import Plan, plan_destination, read_identity
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ class _Export:
             self._ledger.pushes.note_acknowledged(run, self._cut.person)
             if not self._outbox.rows(run, ("held", "uncertain"), operations=("retract",), limit=1):
                 self._ledger.pushes.note_told(self._name, seen)
-            return exported
+            segments = update_segments(self._runtime.program, self._name, self._as_of, self._adapter, sent=plan.sends)
+            return replace(exported, made=[*exported.made, *segments])
 
     def _deliver(self, lease: Lease, run: int, plan: Plan) -> Exported:
         """Send what was planned and close the run, with its problem when there was one."""

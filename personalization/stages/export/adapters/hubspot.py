@@ -24,6 +24,7 @@ from personalization.stages.export.adapters.hubspot_consent import Consent
 from personalization.stages.export.adapters.hubspot_crm import Crm
 from personalization.stages.export.adapters.hubspot_results import HubspotResults
 from personalization.stages.export.adapters.hubspot_rows import Rows
+from personalization.stages.export.adapters.hubspot_segments import HubspotSegments
 from personalization.stages.export.adapters.hubspot_setup import Setup
 from personalization.stages.export.adapters.hubspot_shapes import MOST, Paths, Record, special, wanted
 
@@ -151,6 +152,10 @@ class HubspotAdapter:
                 found += self._crm.read(external_ids[chunk], ["email"], self._destination.id_property)
             records |= {record.id: record for record in found}
         return sum(self._crm.delete_for_good(record) for record in records.values())
+
+    def segments(self) -> HubspotSegments:
+        """The account's active lists."""
+        return HubspotSegments(self._http, Paths(self._destination.api_version))
 
     def _chunks(self, rows: Sequence[Prepared], work: Callable[[Sequence[Prepared]], Sent]) -> list[Sent]:
         """Work on batches of 100 at the same time."""

@@ -19,6 +19,7 @@ from personalization.stages.export.adapters.base import (
 )
 from personalization.stages.export.adapters.http import Answer
 from personalization.stages.export.adapters.listmonk_results import ListmonkResults
+from personalization.stages.export.adapters.listmonk_segments import ListmonkSegments
 from personalization.stages.export.adapters.listmonk_server import BUSY_SECONDS, Server
 from personalization.stages.export.adapters.listmonk_shapes import (
     Subscriber,
@@ -157,6 +158,10 @@ class ListmonkAdapter:
             active = known.status == "enabled" and known.on_list in mailed
             values = {name: "" if known.ours.get(name) is None else str(known.ours[name]) for name in names}
             yield Holding(str(shown["email"]), active, values)
+
+    def segments(self) -> ListmonkSegments:
+        """Queries, which are what listmonk has for segments."""
+        return ListmonkSegments(self._server)
 
     def _with_subscribers(self, rows: Sequence[Prepared], deadline: float | None = None) -> list[_Row]:
         found = self._server.look_up([row.request.address for row in rows], deadline)

@@ -22,6 +22,7 @@ from personalization.stages.export.adapters.base import (
 )
 from personalization.stages.export.adapters.http import Answer, Http
 from personalization.stages.export.adapters.mailchimp_results import MailchimpResults
+from personalization.stages.export.adapters.mailchimp_segments import MailchimpSegments
 from personalization.stages.export.adapters.mailchimp_shapes import (
     EXTERNAL_ID,
     FIELD_TYPES,
@@ -191,6 +192,10 @@ class MailchimpAdapter:
             self._expect(answer, "delete a member permanently")
             deleted += 1
         return deleted
+
+    def segments(self) -> MailchimpSegments:
+        """The list's own segments."""
+        return MailchimpSegments(self._http, self._destination.list_id)
 
     def _send_directly(self, batch: Batch) -> Sent:
         waits: list[float] = []

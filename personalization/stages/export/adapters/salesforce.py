@@ -25,6 +25,7 @@ from personalization.stages.export.adapters.base import (
 from personalization.stages.export.adapters.http import Http
 from personalization.stages.export.adapters.salesforce_results import SalesforceResults
 from personalization.stages.export.adapters.salesforce_rows import AT_ONCE, LATER, DataExtension
+from personalization.stages.export.adapters.salesforce_segments import SalesforceSegments
 from personalization.stages.export.adapters.salesforce_setup import Setup
 from personalization.stages.export.adapters.salesforce_shapes import Row, differing, special, wanted, words
 from personalization.stages.export.adapters.salesforce_soap import Soap, by_address
@@ -215,6 +216,10 @@ class SalesforceAdapter:
                 hint="enable Contact Delete in Contact Builder; the rows of the data extension are gone already",
             )
         return deleted
+
+    def segments(self) -> SalesforceSegments:
+        """Query activities."""
+        return SalesforceSegments(self._http, self._destination)
 
     def _at_once(self, rows: Sequence[Prepared], deadline: float) -> list[Outcome]:
         problems = self._rows.write([(_key(row), _row(row)) for row in rows], deadline)

@@ -1,0 +1,62 @@
+"""Saved segments of a Mailchimp list: made and kept as our rules say.
+
+https://mailchimp.com/developer/marketing/api/list-segments/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from personalization.rules.native import Native
+from personalization.stages.export.adapters.base import DestinationError
+from personalization.stages.export.adapters.http import Answer, Http
+from personalization.stages.export.adapters.mailchimp_shapes import words
+from personalization.stages.export.adapters.native import Brought, left_over, name_of, shows
+
+PAGE = 1000
+
+
+class MailchimpSegments:
+    """See `NativeSegments`."""
+
+    def __init__(self, http: Http, list_id: str) -> None:
+        self._http, self._path = http, f"/lists/{list_id}/segments"
+
+    def bring(self, wanted: Sequence[Native]) -> Brought:
+        """See `NativeSegments.bring`. One request when nothing has changed."""
+        existing = self._existing()
+        made = []
+        for native in wanted:
+            name = name_of(native)
+            body = {"name": name, "options": native.content}
+            known = existing.get(name)
+            if known is None:
+                self._expect(self._http.call("POST", self._path, body=body, repeatable=False), f"make '{name}'")
+                made.append(f"segment '{name}'")
+            elif known.get("type") == "static":
+                raise DestinationError(
+                    f"'{name}' at Mailchimp is a tag, not a segment with conditions",
+                    hint="rename or delete it at Mailchimp: Audience, Tags",
+                )
+            elif not shows(known.get("options"), native.content):
+                self._expect(self._http.call("PATCH", f"{self._path}/{known['id']}", body=body), f"change '{name}'")
+                made.append(f"segment '{name}' changed")
+        return Brought(made, left_over(list(existing), wanted, "Mailchimp"))
+
+    def _existing(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        offset = 0
+        while True:
+            query: dict[str, str | int] = {"count": PAGE, "offset": offset}
+            answer = self._expect(self._http.call("GET", self._path, query=query), "list its segments")
+            page = answer.body["segments"]
+            found |= {str(one["name"]): one for one in page}
+            offset += PAGE
+            if len(page) < PAGE:
+                return found
+
+    def _expect(self, answer: Answer, what: str) -> Answer:
+        if not answer.ok:
+            raise DestinationError(f"Mailchimp would not {what}: {self._http.redact(words(answer))}")
+        return answer

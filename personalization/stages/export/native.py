@@ -1,0 +1,85 @@
+"""The segments of `native_segments`, made at the destination as its platform's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from personalization.as_of import AsOf
+from personalization.errors import ExportError, ProgramError
+from personalization.program import Program
+from personalization.rules import program_rules
+from personalization.rules.native import Native, check_native, native_segment
+from personalization.stages.export.adapters.base import Adapter, DestinationError, Lost, Postponed
+from personalization.stages.export.adapters.native import Brought, HasSegments
+from personalization.stages.export.adapters.registry import adapter_for, destination_of
+
+if TYPE_CHECKING:
+    from personalization.runtime import Runtime
+
+
+def wanted_segments(program: Program, name: str, as_of: AsOf) -> list[Native]:
+    """The definitions of a destination's `native_segments`.
+
+    Raises
+    ------
+    ProgramError
+        The platform can't express one of them; `personalization check` says the same.
+    """
+    place = destination_of(program, name)
+    if not place.native_segments:
+        return []
+    problems = check_native(program)
+    if problems:
+        raise ProgramError(f"{len(problems)} problems in `native_segments`", problems=problems)
+    rules = program_rules(program).segments
+    return [native_segment(program, name, segment, as_of, rules) for segment in place.native_segments]
+
+
+def setup_segments(runtime: Runtime, name: str, as_of: AsOf) -> Brought:
+    """Make and change a destination's own segments, after its fields are there.
+
+    Parameters
+    ----------
+    as_of : AsOf
+        The day from which dates in segments count.
+
+    Raises
+    ------
+    ExportError
+        Another process exports to it, or the platform refuses.
+    ProgramError
+        See `wanted_segments`.
+    """
+    wanted = wanted_segments(runtime.program, name, as_of)
+    if not wanted:
+        return Brought()
+    with runtime.ledger.leases.held(f"export:{name}"):
+        return _bring(adapter_for(runtime.program, name, runtime.workspace), wanted, f"segments at '{name}'")
+
+
+def update_segments(
+    program: Program, name: str, as_of: AsOf, adapter: Callable[[], Adapter], *, sent: bool
+) -> list[str]:
+    """After an export: the same, unless nothing was sent and no segment holds a date that moves.
+
+    Returns what was made, in words. Raises `ExportError`: the contacts are delivered, the segments are not as they
+    should be.
+    """
+    wanted = wanted_segments(program, name, as_of)
+    if not wanted or not (sent or any(native.rolling for native in wanted)):
+        return []
+    return _bring(adapter(), wanted, f"contacts were delivered to '{name}', but its segments").made
+
+
+def _bring(adapter: Adapter, wanted: list[Native], what: str) -> Brought:
+    if not isinstance(adapter, HasSegments):
+        return Brought()  # of a platform without any; `check` has refused that
+    try:
+        return adapter.segments().bring(wanted)
+    except (DestinationError, Postponed, Lost) as problem:
+        said = problem.message if isinstance(problem, DestinationError) else problem.reason
+        hint = problem.hint if isinstance(problem, DestinationError) else None
+        raise ExportError(
+            f"{what} could not be brought up to date: {said}", hint=hint or "`personalization export setup` tries again"
+        ) from None
