@@ -118,7 +118,6 @@ def compare_generated(connection: duckdb.DuckDBPyConnection, examples: int) -> C
 
 def test_members_are_the_same_everywhere(connection: duckdb.DuckDBPyConnection) -> None:
     compared = compare_generated(connection, 25)
-    print(compared)
     assert min(compared[name] for name in ("mailchimp", "hubspot", "listmonk", "salesforce")) > 20, compared
 
 
@@ -188,7 +187,9 @@ MISTAKES: dict[str, Callable[[f.Leaf], f.Formula]] = {
     "the unknown are forgotten where they are included": lambda leaf: (
         replace(leaf, or_unknown=False) if isinstance(leaf, f.Test) else leaf
     ),
-    "not known is taken for known": lambda leaf: f.IsKnown(leaf.field, leaf.kind) if isinstance(leaf, f.IsUnknown) else leaf,
+    "not known is taken for known": lambda leaf: (
+        f.IsKnown(leaf.field, leaf.kind) if isinstance(leaf, f.IsUnknown) else leaf
+    ),
     "a bound belongs to the other side": _bounds_moved,
     "different takes the unknown in": lambda leaf: (
         replace(leaf, or_unknown=True) if isinstance(leaf, f.Test) and leaf.sign == "<>" else leaf

@@ -187,9 +187,8 @@ def _notes(formula: f.Formula, place: Destination, program: Program) -> tuple[st
     tests = [leaf for leaf in f.leaves(formula) if isinstance(leaf, f.Test)]
     fields = Catalog.of(program).fields
     notes = [NUMBERS] if any(test.kind == "number" for test in tests) else []
-    open_texts = [
-        test for test in tests if test.kind == "text" and (test.field not in fields or fields[test.field].values is None)
-    ]
+    listed = {name for name, field in fields.items() if field.values is not None}
+    open_texts = [test for test in tests if test.kind == "text" and test.field not in listed]
     if open_texts and not isinstance(place, ListmonkDestination):
         notes.append(_CASE.format(_PLATFORMS[place.platform]))
     return tuple(notes)
