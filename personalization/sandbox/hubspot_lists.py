@@ -68,8 +68,8 @@ class Lists:
         number = str(max(map(int, lists), default=0) + 1)
         made = {"listId": number, "listVersion": 1, "name": body["name"], "objectTypeId": body["objectTypeId"]}
         made |= {"processingType": body["processingType"], "processingStatus": "COMPLETE"}
-        if body["processingType"] == "DYNAMIC":
-            check_branch(body.get("filterBranch"), self._properties())
+        if body.get("filterBranch") is not None:
+            check_branch(body["filterBranch"], self._properties())
             made["filterBranch"] = body["filterBranch"]
         self._store.put("lists", number, made)
         return made
@@ -100,10 +100,11 @@ class Lists:
     def _members(self, known: Mapping[str, Any]) -> list[str]:
         if known["processingType"] != "DYNAMIC":
             return list(self._store.get("members", known["listId"]) or [])
+        branch = known.get("filterBranch")
         return [
             key
             for key, contact in self._store.all("contacts").items()
-            if passes(known["filterBranch"], contact["properties"], ignores_case=self.ignores_case)
+            if branch and passes(branch, contact["properties"], ignores_case=self.ignores_case)
         ]
 
     def _change(self, number: str, what: list[str], body: Any) -> dict[str, Any]:

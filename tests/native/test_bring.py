@@ -259,3 +259,12 @@ def test_one_that_cannot_be_expressed_is_named_before_anything_is_sent(
     assert "Mailchimp can't express the segment 'not_old'" in problem.message
     assert problem.at
     assert problem.at.file.endswith("destinations.yaml")
+    said = cli(shop, "segments", "native", "place")
+    assert "place (mailchimp): 2 of 3 segments can be its own" in said
+    assert '"field": "RECENCY", "op": "less", "value": "14.0001"' in said
+    assert "note: numbers are compared as they are sent: with four decimals" in said
+    assert "can't: it joins conditions by both AND and OR" in said
+    assert "in_segment('not_old')" in said
+    checked = CliRunner().invoke(app, ["check"], env={"PERSONALIZATION_HOME": str(shop.root), "COLUMNS": "200"})
+    assert checked.exit_code != 0
+    assert "can't express the segment 'not_old'" in checked.output
