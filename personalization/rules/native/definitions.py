@@ -28,7 +28,10 @@ from personalization.rules.problems import Origin
 from personalization.rules.program import program_rules
 
 NUMBERS = "numbers are compared as they are sent: with four decimals"
-_CASE = "whether {0} tells upper from lower case is not documented: values that differ in nothing else may count as one"
+_CASE = (
+    "whether {0} tells upper from lower case is not documented: `export setup` and exports stop when there are values "
+    "about which that would decide"
+)
 _PLATFORMS = {
     "mailchimp": "Mailchimp",
     "hubspot": "HubSpot",
@@ -59,6 +62,8 @@ class Native:
         What to know about it, in words.
     rolling : bool
         It holds a date counted from `as_of`, so it is another one every day.
+    formula : Formula, optional
+        What `content` says, by profile field.
     """
 
     segment: str
@@ -68,6 +73,12 @@ class Native:
     reasons: tuple[Reason, ...] = ()
     notes: tuple[str, ...] = ()
     rolling: bool = False
+    formula: f.Formula | None = None
+
+    @property
+    def may_ignore_case(self) -> bool:
+        """Whether the platform may take upper and lower case for the same."""
+        return self.platform != "listmonk"
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -111,7 +122,7 @@ def native_segment(program: Program, destination: str, name: str, as_of: AsOf, r
     notes = _notes(normal.formula, place, program)
     if normal.rolling:
         notes = (*notes, f"it names the day {as_of.key}: every export that sends something, and `setup`, renews it")
-    return Native(name, title, place.platform, content, notes=notes, rolling=normal.rolling)
+    return Native(name, title, place.platform, content, notes=notes, rolling=normal.rolling, formula=normal.formula)
 
 
 def check_native(program: Program) -> list[ProgramError]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as setting
 from datetime import date
 from decimal import Decimal
@@ -144,6 +144,14 @@ def _passes(test: Test, value: Any) -> bool:
     if test.sign in ("like", "not like"):
         return matches(str(test.values[0]), value) == (test.sign == "like")
     return _ORDERED[test.sign](value, test.values[0])
+
+
+def reads_case(test: Test, text: str) -> bool:
+    """Whether it decides otherwise about a text where upper and lower case are the same."""
+    if test.kind != "text":
+        return False
+    lowered = replace(test, values=tuple(str(value).lower() for value in test.values))
+    return _passes(test, text) != _passes(lowered, text.lower())
 
 
 def matches(pattern: str, text: str) -> bool:

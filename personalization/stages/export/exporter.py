@@ -135,7 +135,7 @@ class _Export:
             self._ledger.pushes.note_acknowledged(run, self._cut.person)
             if not self._outbox.rows(run, ("held", "uncertain"), operations=("retract",), limit=1):
                 self._ledger.pushes.note_told(self._name, seen)
-            segments = update_segments(self._runtime.program, self._name, self._as_of, self._adapter, sent=plan.sends)
+            segments = update_segments(self._runtime, self._name, self._as_of, self._adapter, sent=plan.sends)
             return replace(exported, made=[*exported.made, *segments])
 
     def _deliver(self, lease: Lease, run: int, plan: Plan) -> Exported:

@@ -10,9 +10,15 @@ from personalization.errors import ExportError, ProgramError
 from personalization.program import Program
 from personalization.rules import program_rules
 from personalization.rules.native import Native, check_native, native_segment
+from personalization.rules.native.formula import Test, leaves, reads_case
 from personalization.stages.export.adapters.base import Adapter, DestinationError, Lost, Postponed
 from personalization.stages.export.adapters.native import Brought, HasSegments
 from personalization.stages.export.adapters.registry import adapter_for, destination_of
+
+PROFILE = "features.customer_profile"
+_TEXTS = (
+    'select distinct "{column}" from {table} where "{column}" is not null and as_of = (select max(as_of) from {table})'
+)
 
 if TYPE_CHECKING:
     from personalization.runtime import Runtime
@@ -54,21 +60,23 @@ def setup_segments(runtime: Runtime, name: str, as_of: AsOf) -> Brought:
     wanted = wanted_segments(runtime.program, name, as_of)
     if not wanted:
         return Brought()
+    _refuse_case(runtime, wanted)
     with runtime.ledger.leases.held(f"export:{name}"):
         return _bring(adapter_for(runtime.program, name, runtime.workspace), wanted, f"segments at '{name}'")
 
 
 def update_segments(
-    program: Program, name: str, as_of: AsOf, adapter: Callable[[], Adapter], *, sent: bool
+    runtime: Runtime, name: str, as_of: AsOf, adapter: Callable[[], Adapter], *, sent: bool
 ) -> list[str]:
     """After an export: the same, unless nothing was sent and no segment holds a date that moves.
 
     Returns what was made, in words. Raises `ExportError`: the contacts are delivered, the segments are not as they
     should be.
     """
-    wanted = wanted_segments(program, name, as_of)
+    wanted = wanted_segments(runtime.program, name, as_of)
     if not wanted or not (sent or any(native.rolling for native in wanted)):
         return []
+    _refuse_case(runtime, wanted)
     return _bring(adapter(), wanted, f"contacts were delivered to '{name}', but its segments").made
 
 
@@ -83,3 +91,36 @@ def _bring(adapter: Adapter, wanted: list[Native], what: str) -> Brought:
         raise ExportError(
             f"{what} could not be brought up to date: {said}", hint=hint or "`personalization export setup` tries again"
         ) from None
+
+
+def _refuse_case(runtime: Runtime, wanted: list[Native]) -> None:
+    """Values that differ in case only, where that decides about membership, must not be left to the platform.
+
+    Raises `ExportError` with the first ones found among the customers of the newest day.
+    """
+    tests = [
+        (native, leaf)
+        for native in wanted
+        if native.may_ignore_case and native.formula is not None
+        for leaf in leaves(native.formula)
+        if isinstance(leaf, Test) and leaf.kind == "text"
+    ]
+    if not tests:
+        return
+    with runtime.warehouse.connect(read_only=True) as session:
+        if not session.has_table(PROFILE):
+            return
+        known = {row[0] for row in session.rows(f"select column_name from (describe {PROFILE})")}  # noqa: S608
+        texts = {
+            name: [row[0] for row in session.rows(_TEXTS.format(column=name, table=PROFILE))]
+            for name in {leaf.field for _, leaf in tests} & known
+        }
+    for native, leaf in tests:
+        doubtful = sorted(text for text in texts.get(leaf.field, ()) if reads_case(leaf, text))
+        if doubtful:
+            raise ExportError(
+                f"the segment '{native.segment}' says `{leaf.clause}`, and there are customers with "
+                f"{leaf.field} = '{doubtful[0]}': only upper and lower case keep them apart, which "
+                f"{native.platform} may not",
+                hint="write these values in one way where they come from, or take the segment out of native_segments",
+            )
