@@ -11,8 +11,8 @@ from personalization.sandbox.answers import Answer, Problem, invalid, not_found
 from personalization.sandbox.mailchimp_fields import MergeFields
 from personalization.sandbox.mailchimp_members import STATUSES, Members
 from personalization.sandbox.mailchimp_reports import Reports
-from personalization.sandbox.mailings import Mailings, utc
 from personalization.sandbox.mailchimp_segments import Segments
+from personalization.sandbox.mailings import Mailings, utc
 from personalization.sandbox.store import Store
 
 MAX_COUNT = 1000
