@@ -125,16 +125,24 @@ def native_segment(program: Program, destination: str, name: str, as_of: AsOf, r
     return Native(name, title, place.platform, content, notes=notes, rolling=normal.rolling, formula=normal.formula)
 
 
-def check_native(program: Program) -> list[ProgramError]:
-    """What is wrong with the `native_segments` of all destinations, each at its place."""
-    if not any(place.native_segments for place in program.destinations.values()):
+def check_native(program: Program, as_of: AsOf | None = None, only: str | None = None) -> list[ProgramError]:
+    """What is wrong with the `native_segments` of all destinations, or of `only` one, each at its place.
+
+    Parameters
+    ----------
+    as_of : AsOf, optional
+        The day for which rules are read that name one; default: the program's first.
+    """
+    as_of = as_of or AsOf(program.settings.start, program.settings.timezone)
+    places = {name: place for name, place in program.destinations.items() if only in (None, name)}
+    if not any(place.native_segments for place in places.values()):
         return []
     try:
         rules = program_rules(program).segments
     except ProgramError:
         return []  # told already, and better
     problems = []
-    for destination, place in program.destinations.items():
+    for destination, place in places.items():
         for number, name in enumerate(place.native_segments):
             at = program.position("destinations", ("destinations", destination, "native_segments", number))
             said = f"destinations.{destination}: "
@@ -145,7 +153,7 @@ def check_native(program: Program) -> list[ProgramError]:
             if name in place.native_segments[:number]:
                 problems.append(ProgramError(f"{said}the segment '{name}' is listed twice", at=at))
                 continue
-            found = native_segment(program, destination, name, AsOf.parse("2024-01-01"), rules)
+            found = native_segment(program, destination, name, as_of, rules)
             platform = _PLATFORMS[place.platform]
             problems += [
                 ProgramError(

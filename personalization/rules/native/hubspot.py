@@ -7,6 +7,7 @@ root OR of ANDs), and its knowledge base (at most 250 filters a list).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -36,20 +37,29 @@ def filter_branch(formula: f.Formula, sent: Sent) -> dict[str, Any]:
         HubSpot has no such filter, or it would be too many.
     """
     groups = any_of_alls(_single_numbers(formula), most=MOST_FILTERS)
-    if not groups:
-        raise refuse("shape", "nobody can ever be in it, and HubSpot needs a filter")
+    if not groups:  # nobody: on this day, or ever
+        return _branch(
+            "OR", [_branch("AND", [], [_property(sent.needed_marker, one) for one in (_known(), _unknown())])]
+        )
     branches = []
     for group in groups:
         filters = [_filter(leaf, sent) for leaf in group]
         if f.holds(f.AllOf(group), {}):
             filters.append(_property(sent.needed_marker, _known()))
-        branches.append(
-            {"filterBranchType": "AND", "filterBranchOperator": "AND", "filterBranches": [], "filters": filters}
-        )
+        branches.append(_branch("AND", [], filters))
     total = sum(len(branch["filters"]) for branch in branches)
     if total > MOST_FILTERS:
         raise refuse("size", f"it makes {total} filters, and a HubSpot list has at most {MOST_FILTERS}")
-    return {"filterBranchType": "OR", "filterBranchOperator": "OR", "filterBranches": branches, "filters": []}
+    return _branch("OR", branches)
+
+
+def _branch(kind: str, branches: list[dict[str, Any]], filters: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    return {
+        "filterBranchType": kind,
+        "filterBranchOperator": kind,
+        "filterBranches": branches,
+        "filters": list(filters),
+    }
 
 
 def _single_numbers(formula: f.Formula) -> f.Formula:

@@ -30,8 +30,12 @@ def conditions(formula: f.Formula, sent: Sent) -> dict[str, Any]:
         Mailchimp has no such condition, or no way to join them so.
     """
     groups = any_of_alls(_as_conditions(formula), most=200)
-    if not groups:
-        raise refuse("shape", "nobody can ever be in it, and Mailchimp needs a condition")
+    if not groups:  # nobody: on this day, or ever
+        marker = sent.needed_marker
+        return {
+            "match": "all",
+            "conditions": [_plain("TextMerge", marker, "blank"), _plain("TextMerge", marker, "blank_not")],
+        }
     if len(groups) == 1:
         found = _all(groups[0], sent)
         match = "all"

@@ -118,6 +118,8 @@ class _Reader:
 
     def _comparison(self, left: t.Scalar, sign: f.Sign, right: t.Scalar, ask: _Ask, clause: str) -> f.Formula:
         fixed = (t.Constant, t.DayBefore)
+        if any(getattr(side, "local", False) for side in (left, right)):
+            return self._refuse("platform", "it counts days in each customer's own time zone", clause)
         if isinstance(left, fixed) and isinstance(right, fixed):
             test = f.Test("_", right.type, sign, (self._value(right),))
             return f.ALWAYS if f.holds(test, {"_": self._value(left)}) == ask.positive else f.NEVER

@@ -35,7 +35,7 @@ def wanted_segments(program: Program, name: str, as_of: AsOf) -> list[Native]:
     place = destination_of(program, name)
     if not place.native_segments:
         return []
-    problems = check_native(program)
+    problems = check_native(program, as_of, only=name)
     if problems:
         raise ProgramError(f"{len(problems)} problems in `native_segments`", problems=problems)
     rules = program_rules(program).segments
