@@ -36,7 +36,9 @@ class TestMailchimp(AdapterContract):
         return fields(platform)
 
     def opted_out(self, platform: Sandbox) -> set[str]:
-        return {email for email, member in platform.members().items() if member["status"] == "unsubscribed"}
+        return {
+            email for email, member in platform.members().items() if member["status"] in ("unsubscribed", "cleaned")
+        }
 
     def touched(self, platform: Sandbox) -> int:
         return len(platform.request_log())

@@ -36,7 +36,7 @@ def test_every_destination_is_told_of_a_withdrawal_and_of_a_hard_bounce(shop: Sh
     shop.withdraw(3)
     shop.runtime.ledger.suppressions.add([shop.email(4)], "bounced", "mailchimp")
     assert told(shop) == {"mailchimp": ("told", 2), "file": ("told", 2)}
-    assert [status(sandbox, number) for number in (3, 4, 5)] == ["unsubscribed", "unsubscribed", "subscribed"]
+    assert [status(sandbox, number) for number in (3, 4, 5)] == ["unsubscribed", "cleaned", "subscribed"]
     pushes = shop.runtime.ledger.pushes.since(LONG_AGO)
     assert sorted(push.destination for push in pushes) == ["file", "file", "mailchimp", "mailchimp"]
     assert all(0 <= push.seconds < 60 for push in pushes)

@@ -35,6 +35,7 @@ from personalization.stages.export.cut import Cut
 from personalization.stages.export.cut_watch import Watch
 from personalization.stages.export.frequency import Frequency
 from personalization.stages.export.late import LateOptOuts
+from personalization.stages.export.opt_out_reasons import opt_out_reasons
 
 CUT_SECONDS = 60.0  # a batch that has not left this long after its cut is cut again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
@@ -215,13 +216,15 @@ class Delivery:
         """Join the addresses from the vault and render. The last thing before the cut."""
         addresses = self._vault.reveal([row.address_token for row in rows])
         external = self._keys.tokens(f"export:{self._to.destination}", [row.customer_token for row in rows])
+        reasons = opt_out_reasons(self._ledger, rows, self._cut.person)
         contacts, unfit = [], []
         for row, external_id in zip(rows, external, strict=True):
             address = addresses.get(row.address_token)
             if address is None:
                 unfit.append(Outcome(row.id, "invalid", "the vault has no address for it (any more)"))
             else:
-                contacts.append(Contact(row.id, row.operation, address, external_id, json.loads(row.payload)))
+                reason = reasons.get(row.id, "unsubscribed")
+                contacts.append(Contact(row.id, row.operation, address, external_id, json.loads(row.payload), reason))
         prepared, refused = self._adapter.prepare(contacts)
         return prepared, [*unfit, *refused]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from personalization.errors import ExportError
 from personalization.ledger.outbox import Outcome
@@ -67,6 +67,9 @@ class Limits:
     patience: float = 900.0
 
 
+OptOutReason = Literal["unsubscribed", "bounced", "complained"]
+
+
 @dataclass(frozen=True)
 class Contact:
     """One contact as an adapter sees it, with the address. Never shown in a repr, a log or an error.
@@ -83,6 +86,8 @@ class Contact:
         The customer's token in the destination's own namespace.
     values : dict
         Canonical text by field name; None where the value is unknown.
+    opt_out : {"unsubscribed", "bounced", "complained"}
+        Of a retraction: why. Platforms that know the difference are told; all of them stop mailing.
     """
 
     id: int
@@ -90,6 +95,7 @@ class Contact:
     address: str = field(repr=False)
     external_id: str
     values: dict[str, str | None]
+    opt_out: OptOutReason = "unsubscribed"
 
 
 @dataclass(frozen=True)

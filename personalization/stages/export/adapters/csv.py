@@ -34,6 +34,7 @@ MANIFEST = "manifest.json"
 UPSERTS, REMOVALS, SUPPRESSIONS = "upserts.csv", "removals.csv", "suppressions.csv"
 _FILE_OF = {"add": UPSERTS, "change": UPSERTS, "remove": REMOVALS, "retract": SUPPRESSIONS}
 _KEYS = ("email", "external_id")
+REASON = "reason"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -80,6 +81,8 @@ class CsvAdapter:
             cells = [contact.address, contact.external_id]
             if _FILE_OF[contact.operation] == UPSERTS:
                 cells += [_cell(contact.values.get(field.name), field.type) for field in self._fields]
+            if contact.operation == "retract":
+                cells.append(contact.opt_out)
             prepared.append(Prepared(contact, cells))
         return prepared, unfit
 
@@ -145,7 +148,8 @@ class CsvAdapter:
 
     def _write(self, folder: Path, name: str, batch: Batch) -> dict[str, Any]:
         """Write one file; returns its entry in the manifest."""
-        columns = [*_KEYS, *(field.name for field in self._fields)] if name == UPSERTS else list(_KEYS)
+        further = {UPSERTS: [field.name for field in self._fields], SUPPRESSIONS: [REASON]}
+        columns = [*_KEYS, *further.get(name, [])]
         rows = [row.request for row in batch.rows if _FILE_OF[row.contact.operation] == name]
         content = _as_csv([columns, *rows])
         _write_through(folder / name, content)

@@ -168,20 +168,28 @@ class ListmonkAdapter:
         return [(row, found.get(row.request.address)) for row in rows]
 
     def _opt_out(self, rows: Sequence[_Row], batch: Batch, sending: Sending) -> list[_Row]:
-        """Opt out all retractions in one call, and read them again. Returns the rows with what is known now."""
-        due = {row.contact.id: known.id for row, known in rows if known and row.request.opts_out and self._in(known)}
+        """Opt out all retractions in a call, two when some are off all lists, and read them again.
+
+        Returns the rows with what is known now.
+        """
+        due = [(row, known) for row, known in rows if known and row.request.opts_out and self._in(row, known)]
         if not due:
             return list(rows)
-        answer = self._server.opt_out(list(due.values()), batch.deadline)
-        read = dict(zip(due, self._with_subscribers([row for row, _ in rows if row.contact.id in due]), strict=True))
-        for row_id, (_, known) in read.items():
-            if known and self._in(known):
+        answers: dict[bool, Answer] = {}
+        for of_all in (False, True):
+            ids = [known.id for row, known in due if known and row.request.blocks is of_all]
+            if ids:
+                answers[of_all] = self._server.opt_out(ids, batch.deadline, of_all=of_all)
+        read = {row.contact.id: (row, known) for row, known in self._with_subscribers([row for row, _ in due])}
+        for row_id, (row, known) in read.items():
+            if known and self._in(row, known):
+                answer = answers[row.request.blocks]
                 reason = self._http.redact(words(answer)) if not answer.ok else f"left {known.on_list} by listmonk"
                 sending.outcomes.append(Outcome(row_id, "rejected", reason))
         return [read.get(row.contact.id, (row, known)) for row, known in rows]
 
-    def _in(self, known: Subscriber) -> bool:
-        return not known.out(self._destination)
+    def _in(self, row: Prepared, known: Subscriber) -> bool:
+        return not known.out(self._destination, of_all=row.request.blocks)
 
     def _import(self, rows: Sequence[_Row], batch: Batch, sending: Sending) -> str | None:
         """Import who is new, when they are many, and who is there but not on the list. Returns the file's name."""
@@ -254,7 +262,7 @@ class ListmonkAdapter:
         wanted: Wish = row.request
         if known is None:
             return wanted.values is None
-        if wanted.opts_out and self._in(known):
+        if wanted.opts_out and self._in(row, known):
             return False
         return known.shows(wanted) and (wanted.values is None or known.joined)
 

@@ -124,9 +124,9 @@ class Server:
             elif len(page) > WINDOW:
                 window = max(window // 2, WINDOW)
 
-    def opt_out(self, ids: Sequence[int], deadline: float) -> Answer:
-        """Unsubscribe from the list, or blocklist for all lists, as the destination says."""
-        if self._destination.opt_out == "blocklist":
+    def opt_out(self, ids: Sequence[int], deadline: float, *, of_all: bool = False) -> Answer:
+        """Unsubscribe from the list, or blocklist for all lists, as the destination or the reason says."""
+        if of_all or self._destination.opt_out == "blocklist":
             body: dict[str, Any] = {"ids": list(ids)}
             return self.http.call("PUT", "/subscribers/blocklist", body=body, deadline=deadline)
         body = {"ids": list(ids), "action": "unsubscribe", "target_list_ids": [self.list_id]}

@@ -46,12 +46,15 @@ class Wish:
         Fields that keep the value they have there.
     opts_out : bool
         No mail any more.
+    blocks : bool
+        From no list at all: mail to the address bounces, or was complained about.
     """
 
     address: str = field(repr=False)
     values: Mapping[str, Value] | None
     kept: tuple[str, ...]
     opts_out: bool
+    blocks: bool = False
 
     def attribute(self, held: Mapping[str, Any]) -> dict[str, Any]:
         """Our attribute as it should be, given what it is."""
@@ -69,9 +72,9 @@ class Subscriber:
     held: Any = field(repr=False)
     on_list: str | None
 
-    def out(self, destination: ListmonkDestination) -> bool:
-        """Whether they are opted out as the destination says it is done there."""
-        if destination.opt_out == "blocklist":
+    def out(self, destination: ListmonkDestination, *, of_all: bool = False) -> bool:
+        """Whether they are opted out as the destination says it is done there, or of all lists."""
+        if of_all or destination.opt_out == "blocklist":
             return self.status == "blocklisted"
         return self.status == "blocklisted" or self.on_list in (None, "unsubscribed")
 
@@ -110,7 +113,8 @@ def wish(destination: ListmonkDestination, contact: Contact) -> Wish:
     """What a contact's operation means for its subscriber."""
     address = contact.address.strip().lower()
     if contact.operation in ("remove", "retract"):
-        return Wish(address, None, (), contact.operation == "retract")
+        retracted = contact.operation == "retract"
+        return Wish(address, None, (), retracted, blocks=retracted and contact.opt_out != "unsubscribed")
     values: dict[str, Value] = {EXTERNAL_ID: contact.external_id}
     kept = []
     for mapped in destination.fields:

@@ -26,6 +26,7 @@ from personalization.stages.export.adapters.mailchimp_segments import MailchimpS
 from personalization.stages.export.adapters.mailchimp_shapes import (
     EXTERNAL_ID,
     FIELD_TYPES,
+    OUT,
     MemberCall,
     batch_answers,
     batch_body,
@@ -204,6 +205,8 @@ class MailchimpAdapter:
         def send(row: Prepared) -> Outcome:
             call: MemberCall = row.request
             try:
+                if call.cleans and self._is_out(call):
+                    call = call.only_fields
                 answer = self._http.call(call.method, call.path, body=call.body, deadline=batch.deadline)
             except Postponed as postponed:
                 waits.append(postponed.retry_after)
@@ -213,10 +216,15 @@ class MailchimpAdapter:
             except DestinationError as refusal:
                 refusals.append(refusal)
                 return Outcome(row.contact.id, "planned", refusal.message)
-            return self._outcome(row, answer)
+            return self._outcome(Prepared(row.contact, call), answer)
 
         outcomes = self._parallel(send, batch.rows)
         return Sent(outcomes, retry_after=max(waits, default=None), refused=refusals[0] if refusals else None)
+
+    def _is_out(self, call: MemberCall) -> bool:
+        """Whether a member gets no mail any more."""
+        answer = self._http.call("GET", call.path)
+        return bool(answer.ok and answer.body.get("status") in OUT)
 
     def _collected(self, row: Prepared, answer: Answer | None) -> Outcome:
         if answer is None:
@@ -261,7 +269,7 @@ class MailchimpAdapter:
             return Outcome(row_id, "uncertain", f"Mailchimp failed (status {answer.status})")
         if not answer.ok:
             return Outcome(row_id, "rejected", self._http.redact(words(answer)))
-        if call.opts_out and answer.body.get("status") not in ("unsubscribed", "cleaned"):
+        if call.opts_out and answer.body.get("status") not in OUT:
             return Outcome(row_id, "rejected", f"Mailchimp left the contact {answer.body.get('status')}")
         differing = differing_fields(call.stored, answer.body)
         if differing:

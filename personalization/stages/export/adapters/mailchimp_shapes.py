@@ -1,7 +1,8 @@
 """Shapes of Mailchimp's API: what is written to it and how its answers are read. No request is made here.
 
 Nothing here can subscribe anyone who is on the list already: upserts carry `status_if_new`, which counts for new
-addresses only, and no `status`; the only status ever written to a member is `unsubscribed`.
+addresses only, and no `status`; the only statuses ever written to a member are `unsubscribed` and, for an address
+whose mail bounces, `cleaned`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from personalization.stages.export.adapters.base import Contact, DestinationErro
 from personalization.stages.export.adapters.http import Answer
 
 EXTERNAL_ID = "EXTERNALID"
+OUT = ("unsubscribed", "cleaned")
 FIELD_TYPES = {"text": "text", "number": "number", "date": "date"}
 _TAG = re.compile(r"[A-Z0-9_]{1,10}")
 _DATA_CENTRE = re.compile(r"[a-z]+[0-9]+")
@@ -40,7 +42,17 @@ class MemberCall:
 
     @property
     def opts_out(self) -> bool:
-        return self.body.get("status") == "unsubscribed"
+        return self.body.get("status") in OUT
+
+    @property
+    def cleans(self) -> bool:
+        """Whether the mailbox is what is wrong, and not what the person said."""
+        return self.body.get("status") == "cleaned"
+
+    @property
+    def only_fields(self) -> MemberCall:
+        """For somebody who is out already: a cleaned address must not hide that its owner unsubscribed."""
+        return MemberCall(self.method, self.path, {"merge_fields": self.body["merge_fields"]}, self.stored)
 
     @property
     def only_opt_out(self) -> MemberCall:
@@ -76,6 +88,8 @@ def member_call(destination: MailchimpDestination, contact: Contact) -> MemberCa
     if contact.operation in ("remove", "retract"):
         cleared: dict[str, Value] = {field.name: "" for field in destination.fields}
         status = {"status": "unsubscribed"} if contact.operation == "retract" else {}
+        if status and contact.opt_out == "bounced":
+            status = {"status": "cleaned"}
         return MemberCall("PATCH", path, {**status, "merge_fields": cleared}, cleared)
     values: dict[str, Value] = {EXTERNAL_ID: contact.external_id}
     for field in destination.fields:
