@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 GAP, CAP, RELEASED = "fatigue_gap", "fatigue_cap", "already_mailed"
+CHOICE, WIN_BACK = "own_frequency", "win_back_cap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +24,22 @@ class Limit:
         A mailing is allowed when the last one is *more than* this many days ago.
     caps : tuple of (sends, days)
         At most `sends` in any span of `days` days before a mailing and the day of the mailing itself. All must hold.
+    further : tuple of (reason, sends, days)
+        Caps of a kind of their own, such as what the person chose.
     """
 
     gap_days: int = 0
     caps: tuple[tuple[int, int], ...] = ()
+    further: tuple[tuple[str, int, int], ...] = ()
 
     @property
     def horizon(self) -> int:
         """Days before and after a mailing within which other mailings matter."""
-        return max([self.gap_days, *(days for _, days in self.caps)])
+        return max([self.gap_days, *(days for _, days in self.caps), *(days for _, _, days in self.further)])
 
-    def with_cap(self, cap: tuple[int, int] | None) -> Limit:
-        """The same with one more cap: it can only become tighter."""
-        return self if cap is None else Limit(self.gap_days, (*self.caps, cap))
+    def with_cap(self, reason: str, cap: tuple[int, int] | None) -> Limit:
+        """The same with one more cap of a kind: it can only become tighter."""
+        return self if cap is None else Limit(self.gap_days, self.caps, (*self.further, (reason, *cap)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +63,17 @@ def refusal(day: date, others: Sequence[date], limit: Limit) -> str | None:
     Returns
     -------
     str or None
-        `fatigue_gap` or `fatigue_cap`.
+        `fatigue_gap`, `fatigue_cap`, or the reason of a further cap.
     """
     if any(abs((day - other).days) <= limit.gap_days for other in others):
         return GAP
-    for sends, days in limit.caps:
+    for reason, sends, days in (*((CAP, *cap) for cap in limit.caps), *limit.further):
         near = sorted(other for other in others if abs((day - other).days) <= days)
         insort(near, day)
         # every span of days that could hold this mailing begins at one of them, or is no fuller than one that does
         for first in near[: bisect_right(near, day)]:
             if bisect_right(near, first + timedelta(days=days)) - bisect_left(near, first) > sends:
-                return CAP
+                return reason
     return None
 
 

@@ -118,11 +118,18 @@ class Preferences:
             found = _latest(_rows(reader, kind=FREQUENCY, before=before, subjects=subjects), ("subject_token",))
         return dict(zip(found["subject_token"].to_pylist(), found["value"].to_pylist(), strict=True))
 
-    def person(self, identifiers: Iterable[str], *, connection: Connection | None = None) -> Choices:
+    def person(
+        self,
+        identifiers: Iterable[str],
+        *,
+        effective_before: datetime | None = None,
+        connection: Connection | None = None,
+    ) -> Choices:
         """What one person chose, over all of the person's identifier tokens."""
         with nullcontext(connection) if connection is not None else self._ledger.read() as reader:
             tokens = sorted(set(identifiers))
-            rows = _rows(reader, subjects=tokens)
+            before = None if effective_before is None else to_micros(effective_before)
+            rows = _rows(reader, before=before, subjects=tokens)
             columns = preference_events.c
             locale = reader.execute(
                 select(columns.locale)

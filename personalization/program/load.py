@@ -208,7 +208,8 @@ def _allowed_keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[st
             elif origin in (dict, list):
                 following.append(get_args(candidate)[-1])
         current = [leaf for candidate in following for leaf in _unwrap(candidate)]
-    return sorted({key for c in current if isinstance(c, type) and issubclass(c, BaseModel) for key in c.model_fields})
+    models = [c for c in current if isinstance(c, type) and issubclass(c, BaseModel)]
+    return sorted({field_.alias or key for model_ in models for key, field_ in model_.model_fields.items()})
 
 
 def _unwrap(annotation: Any) -> list[Any]:
@@ -323,6 +324,14 @@ def _check_references(program: Program) -> list[ProgramError]:
                 known("campaigns", (*base, key, index), value, what, names)
         if campaign.experiment:
             known("campaigns", (*base, "experiment"), campaign.experiment, "experiment", program.experiments)
+        if campaign.win_back and program.settings.sunset is None:
+            problems.append(
+                ProgramError(
+                    f"campaign '{name}' is for people whom the sunset leaves alone, but program.yaml has no sunset",
+                    at=program.position("campaigns", (*base, "win_back")),
+                    hint="add `sunset: {inactive_days: 180}` to program.yaml, or take win_back out",
+                )
+            )
         if campaign.starts and campaign.ends and campaign.ends < campaign.starts:
             problems.append(
                 ProgramError(

@@ -9,12 +9,18 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WrapValidator, model_validator
+from pydantic import Field, WrapValidator, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-Code = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,19}$")]
-Rule = str
-Share = Annotated[float, Field(ge=0, le=1)]
+from personalization.program.base import Code as Code
+from personalization.program.base import Model as Model
+from personalization.program.base import Name as Name
+from personalization.program.base import Rule as Rule
+from personalization.program.base import Share as Share
+from personalization.program.fatigue import Fatigue as Fatigue
+from personalization.program.fatigue import FrequencyCap as FrequencyCap
+from personalization.program.fatigue import Governor as Governor
+from personalization.program.fatigue import QuietHours as QuietHours
+from personalization.program.fatigue import Sunset as Sunset
 
 
 def _text(value: Any, _: Any) -> str | dict[str, str]:
@@ -33,10 +39,6 @@ Text = Annotated[str | dict[str, str], WrapValidator(_text)]
 """What people read: one text in the program's first language, or a text for each language."""
 
 
-class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 # --- program.yaml ----------------------------------------------------------------------------------------------------
 
 
@@ -45,22 +47,6 @@ class Holdout(Model):
 
     share: Share = 0.05
     salt: str = "holdout-1"
-
-
-class FrequencyCap(Model):
-    """At most `sends` in any `days` days for customers for whom `when` holds; the first tier that fits applies."""
-
-    tier: Name
-    when: Rule | None = None
-    sends: int = Field(ge=0)
-    days: int = Field(gt=0)
-
-
-class Fatigue(Model):
-    """`min_gap_days`: a customer is mailed only when the last send is *more than* this many days ago."""
-
-    min_gap_days: int = Field(default=3, ge=0)
-    caps: list[FrequencyCap] = []
 
 
 class Scoring(Model):
@@ -105,6 +91,9 @@ class ProgramFile(Model):
     start: date = Field(description="first day for which the program can be run; the first Dagster partition")
     holdout: Holdout = Holdout()
     fatigue: Fatigue = Fatigue()
+    quiet_hours: QuietHours | None = Field(default=None, description="hours in which no audience is released")
+    sunset: Sunset | None = Field(default=None, description="whom campaigns leave alone; unset: nobody")
+    governor: Governor | None = Field(default=None, description="fewer mails while people complain; unset: none")
     scoring: Scoring = Scoring()
     serve: Serve = Serve()
     privacy: Privacy = Privacy()
@@ -375,6 +364,10 @@ class Campaign(Model):
     offers: list[Name] = []
     experiment: Name | None = None
     destinations: list[Name] = []
+    win_back: bool = Field(default=False, description="also reaches people whom the sunset leaves alone")
+    quiet_hours: QuietHours | None = Field(
+        default=None, description="instead of the program's; `days: []` for a campaign that need not wait"
+    )
     starts: date | None = None
     ends: date | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from personalization.errors import Position, ProgramError
 from personalization.program import Program
@@ -30,6 +31,8 @@ class ProgramRules:
         By offer and fatigue tier; None stands for everyone.
     values : dict of campaign to Value
         Only campaigns that have one.
+    sunset : dict of str to Rule
+        The rule `when` of the sunset, when it has one of its own.
     """
 
     catalog: Catalog
@@ -40,6 +43,7 @@ class ProgramRules:
     values: dict[str, Value] = field(default_factory=dict)
     caps: dict[str, Rule | None] = field(default_factory=dict)
     eligible: dict[str, Rule] = field(default_factory=dict)
+    sunset: dict[str, Rule] = field(default_factory=dict)
 
 
 def program_rules(program: Program) -> ProgramRules:
@@ -116,6 +120,8 @@ def _read(program: Program) -> tuple[ProgramRules, list[ProgramError]]:
             rules.values[name] = value
     for index, cap in enumerate(program.settings.fatigue.caps):
         _optional(rules.caps, cap.tier, cap.when, reader, "program", ("fatigue", "caps", index, "when"))
+    if program.settings.sunset is not None and program.settings.sunset.when is not None:
+        _optional(rules.sunset, "when", program.settings.sunset.when, reader, "program", ("sunset", "when"))
     for name, experiment in program.experiments.items():
         if experiment.eligible is not None and (
             found := reader.rule(experiment.eligible, "experiments", ("experiments", name, "eligible"))
@@ -125,7 +131,7 @@ def _read(program: Program) -> tuple[ProgramRules, list[ProgramError]]:
 
 
 def _optional(
-    found: dict[str, Rule | None], name: str, text: str | None, reader: _Reader, file: str, path: _Path
+    found: dict[str, Any], name: str, text: str | None, reader: _Reader, file: str, path: _Path
 ) -> None:
     if text is None:
         found[name] = None

@@ -70,7 +70,7 @@ def decide(world: World, as_of: AsOf = TOMORROW, **changes: Any) -> dict[str, li
     world.again(program, as_of)
     found = outcomes(world, as_of) | {"more": []}
     told = explain_customer(world.session, world.ledger, program, "t1_k1_ada", running_campaigns(program, as_of), as_of)
-    codes = {gate.code for gate in gates(program.settings.fatigue)}
+    codes = {gate.code for gate in gates(program, as_of)}
     for campaign in told.campaigns:  # computed in another way
         stopped = [gate.gate for gate in campaign.gates if gate.passed is False and gate.gate in codes]
         assert campaign.campaign == "more" or stopped == [

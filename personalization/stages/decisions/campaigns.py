@@ -89,9 +89,13 @@ def runs_on(campaign: Campaign, as_of: AsOf) -> bool:
     return started and (campaign.ends is None or as_of.day <= campaign.ends)
 
 
-def named_rules(campaigns: Iterable[RunningCampaign], caps: dict[str, Rule | None]) -> dict[str, Rule]:
-    """Every rule that the campaigns and the fatigue tiers need, each once, named for one evaluation of all."""
+def named_rules(
+    campaigns: Iterable[RunningCampaign], caps: dict[str, Rule | None], sunset: Rule | None = None
+) -> dict[str, Rule]:
+    """Every rule that the campaigns, the fatigue tiers and the sunset need, each once, for one evaluation of all."""
     found: dict[str, Rule] = {tier_column(tier): rule for tier, rule in caps.items() if rule is not None}
+    if sunset is not None:
+        found[SUNSET_COLUMN] = sunset
     for running in campaigns:
         found.update(_rules_of(running))
     return found
@@ -111,6 +115,8 @@ def _rules_of(running: RunningCampaign) -> Iterator[tuple[str, Rule]]:
 
 
 # Names of the columns that one evaluation gives. The parts are names checked by the program's models.
+
+SUNSET_COLUMN = "sunset:"
 
 
 def audience_column(campaign: str) -> str:

@@ -13,6 +13,7 @@ from personalization.errors import DataError
 from personalization.program import Program
 from personalization.rules import ProgramRules, evaluation_query
 from personalization.rules.compile import CUSTOMER_DAY
+from personalization.stages.decisions.activity import acted_days, activity_values, sunset_rule
 from personalization.stages.decisions.assignment import arm_sql, held_out_sql
 from personalization.stages.decisions.campaigns import (
     RunningCampaign,
@@ -30,6 +31,8 @@ from personalization.warehouse import Session
 
 PROFILE, MEMBERSHIP = "segments.profile", "segments.membership"
 DEMOGRAPHICS = ("age_band", "income_band", "household_size", "marital_status", "home_ownership", "children")
+ZONE = "time_zone"
+"""The profile's column of customers' time zones, IANA names; there is none where no source gives it."""
 CARRIED = ("email_token", "purchase_score", "orders_84d", *DEMOGRAPHICS)
 
 
@@ -44,11 +47,15 @@ def evaluate(
 ) -> None:
     """Make `_evaluated`: every rule and value that the campaigns need, and the columns that gates look at."""
     rules: ProgramRules = campaigns[0].rules
-    columns = dict.fromkeys([*CARRIED, *(field for running in campaigns for field in running.fields)])
+    zone = [ZONE] if ZONE in columns_of(session, profile) else []
+    columns = dict.fromkeys([*CARRIED, *zone, *(field for running in campaigns for field in running.fields)])
+    caps = {cap.tier: rules.caps[cap.tier] for cap in program.settings.fatigue.caps}
+    sunset, acts = rules.sunset.get("when"), activity_values(program, rules.catalog)
+    values = {value_column(running.name): running.value for running in campaigns if running.value is not None}
     query = evaluation_query(
-        named_rules(campaigns, {cap.tier: rules.caps[cap.tier] for cap in program.settings.fatigue.caps}),
+        named_rules(campaigns, caps, sunset),
         as_of,
-        values={value_column(running.name): running.value for running in campaigns if running.value is not None},
+        values={**values, **acts},
         membership=MEMBERSHIP,
         columns=list(columns),
         profile=profile,
@@ -61,7 +68,10 @@ def evaluate(
             *,
             {tier_name(program.settings.fatigue)} as tier,
             {held_out_sql(holdout.salt, holdout.share)} as held_out,
-            {_content_source()} as content_source
+            {_content_source()} as content_source,
+            {acted_days(acts)} as acted_days,
+            {sunset_rule(sunset)} as sunset_rule,
+            {ZONE if zone else "null::varchar"} as zone
         from ({query})
     """)  # noqa: S608  (rules are rendered by the compiler, names checked by the program's models)
 
@@ -74,7 +84,8 @@ def create_candidates(session: Session, program: Program) -> None:
             campaign varchar, customer_token varchar, email_token varchar, purpose varchar, consent_required boolean,
             priority integer, value double, undecided boolean, complete boolean, held_out boolean, tier varchar,
             content_source varchar, purchase_score double, experiment varchar, version integer, arm varchar,
-            offer varchar, offer_name varchar{blocks}
+            offer varchar, offer_name varchar, win_back boolean, acted_days integer, sunset_rule boolean,
+            zone varchar{blocks}
         )
     """)
 
@@ -83,6 +94,11 @@ def collect(session: Session, program: Program, campaigns: Sequence[RunningCampa
     """Fill `_candidates` from `_evaluated`: what each candidate would get if no gate stopped the mail."""
     for running in campaigns:
         session.execute(_candidate_insert(program, running))
+
+
+def columns_of(session: Session, table: str) -> set[str]:
+    """Names of the columns of a table or view, whatever its schema."""
+    return {row[0] for row in session.rows(f"select column_name from (describe {table})")}  # noqa: S608
 
 
 def require_inputs(session: Session, as_of: AsOf) -> None:
@@ -108,6 +124,7 @@ def _candidate_insert(program: Program, running: RunningCampaign) -> str:
         "consent_required": str(running.consent_required).lower(),
         "priority": str(running.campaign.priority),
         "value": value if running.value is not None else "null",
+        "win_back": str(running.campaign.win_back).lower(),
         "undecided": f'not "{audience}__decidable"',
         "complete": _complete(running, program.settings.min_completeness),
         "experiment": f"case when arm is not null then '{running.campaign.experiment}' end",
@@ -119,7 +136,8 @@ def _candidate_insert(program: Program, running: RunningCampaign) -> str:
     selected = ", ".join(f"{expression} as {column}" for column, expression in columns.items())
     return f"""
         insert into _candidates by name
-        select customer_token, email_token, held_out, tier, content_source, purchase_score, arm, {selected}
+        select customer_token, email_token, held_out, tier, content_source, purchase_score, arm, acted_days,
+            sunset_rule, zone, {selected}
         from (select *, {_arm(running)} as arm from _evaluated)
         where "{audience}" or not "{audience}__decidable"
     """  # noqa: S608

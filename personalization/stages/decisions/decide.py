@@ -13,20 +13,24 @@ from personalization.errors import DataError, ProgramError
 from personalization.ledger.news import Position, position
 from personalization.ledger.sends import RELEASES
 from personalization.program import Program
+from personalization.stages.decisions import governed
 from personalization.stages.decisions.campaigns import RunningCampaign, block_column, running_campaigns
 from personalization.stages.decisions.candidates import collect, create_candidates, evaluate, require_inputs
+from personalization.stages.decisions.activity import is_asleep
 from personalization.stages.decisions.fatigue import (
     MAILINGS,
     SENDS,
     SPENT,
     TIERS,
+    WON_BACK,
+    choice_days,
     columns_of_sends,
     horizon_days,
     mailings,
     own_sends_query,
     sends_query,
 )
-from personalization.stages.decisions.gates import LOST_TO, SEND, gates
+from personalization.stages.decisions.gates import GOVERNED, LOST_TO, SEND, gates
 from personalization.stages.decisions.permission import Permissions, read_permissions
 from personalization.stages.decisions.protocol import fix_protocols
 from personalization.stages.validation.applied import DECIDED, LANDED, Applied, read_applied, write_applied
@@ -107,7 +111,7 @@ def read_releases(
     tokens: Sequence[str] | None = None,
 ) -> pa.Table:
     """What was released before the day and may count now; `tokens`: only to people with one of these identifiers."""
-    since = as_of.shift(-horizon_days(program.settings.fatigue)).day
+    since = as_of.shift(-horizon_days(program)).day
     names = [running.name for running in campaigns]
     return ledger.sends.releases(as_of.day, since=since, campaigns=names, tokens=tokens)
 
@@ -147,10 +151,17 @@ def decide(
         evaluate(session, program, campaigns, as_of, **tables)
         collect(session, program, campaigns)
     with (
-        session.registered(_consents=permissions.consents, _suppressed=permissions.suppressed),
+        session.registered(
+            _consents=permissions.consents, _suppressed=permissions.suppressed, _choices=permissions.choices
+        ),
         mailings(session, program, releases, as_of, sends),
     ):
-        session.execute(f"create or replace temp table _judged as {_judged(program, as_of)}")
+        session.execute(f"create or replace temp table _gated as {_gated(program, as_of)}")
+        if among is None:  # its state is that of the whole day: single customers are judged by it as it is
+            names = [running.name for running in campaigns]
+            found = governed.states(session, program, permissions.consents, names, as_of, sends)
+            governed.write(session, as_of, found, candidates="from _gated where not stopped_for_long", program=program)
+    session.execute(f"create or replace temp table _judged as {_judged(session, as_of)}")
     _check_totals(session, as_of)
     if among is None:
         rows = session.replace_day(DECISIONS, as_of, _decisions(program, as_of))
@@ -173,7 +184,7 @@ def decide(
         f"select campaign, outcome, reason, customers from {SUMMARY} where as_of = ? order by all",  # noqa: S608
         [as_of.day],
     )
-    for table in ("_evaluated", "_candidates", "_judged"):
+    for table in ("_evaluated", "_candidates", "_gated", "_judged"):
         session.execute(f"drop table if exists {table}")
     return Decided([running.name for running in campaigns], rows, summary)
 
@@ -203,32 +214,56 @@ def check_names(program: Program) -> None:
         raise ProgramError(f"{len(problems)} problems in {program.root}", problems=problems)
 
 
-def _judged(program: Program, as_of: AsOf) -> str:
-    """Candidates with the codes of all gates that stop them, and the winner of each customer's arbitration.
-
-    Only candidates whom no gate stops compete: first the smaller priority, then the larger value, then the name.
-    """
-    fatigue = program.settings.fatigue
-    codes = ", ".join(f"case when {gate.stops} then '{gate.code}' end" for gate in gates(fatigue))
+def _gated(program: Program, as_of: AsOf) -> str:
+    """Candidates with the codes of the gates that stop them, before the governor and arbitration."""
+    fatigue, also = program.settings.fatigue, choice_days(program)
+    passed = gates(program, as_of)
+    codes = ", ".join(f"case when {gate.stops} then '{gate.code}' end" for gate in passed)
+    lasting = " or ".join(f"({gate.stops})" for gate in passed if gate.lasting)
     sends = ", ".join(
         f"case when o.customer_token is null then f.{name} else o.{name} end as {name}"
-        for name in columns_of_sends(fatigue)
+        for name in columns_of_sends(fatigue, also)
     )
     return f"""
         with facts as (
             select
-                c.*, s.customer_token is not null as suppressed, g.state,
+                c.*, s.customer_token is not null as suppressed, g.state, g.state_day, w.win_backs, h.own_frequency,
                 x.customer_token is not null as mailed_already, {sends}
             from _candidates c
             left join _consents g using (customer_token, purpose)
             left join _suppressed s on s.customer_token = c.customer_token
+            left join _choices h on h.customer_token = c.customer_token
             left join {SPENT} x on x.customer_token = c.customer_token and x.campaign = c.campaign
-            left join ({sends_query(fatigue, as_of, MAILINGS)}) f on f.customer_token = c.customer_token
-            left join ({own_sends_query(fatigue, as_of)}) o
+            left join {WON_BACK} w on w.customer_token = c.customer_token and w.campaign = c.campaign
+            left join ({sends_query(fatigue, as_of, MAILINGS, also=also)}) f on f.customer_token = c.customer_token
+            left join ({own_sends_query(fatigue, as_of, also=also)}) o
                 on o.customer_token = c.customer_token and o.campaign = c.campaign
-        ),
-        gated as (
-            select *, list_filter([{codes}], lambda code: code is not null) as stopped_by from facts
+        )
+        select
+            *,
+            list_filter([{codes}], lambda code: code is not null) as gated_by,
+            coalesce({lasting}, false) as stopped_for_long,
+            {is_asleep(program.settings.sunset, as_of.key)} as asleep
+        from facts
+    """  # noqa: S608
+
+
+def _judged(session: Session, as_of: AsOf) -> str:
+    """`_gated` with the governor's code among the others, and the winner of each customer's arbitration.
+
+    Only candidates whom nothing stops compete: first the smaller priority, then the larger value, then the name.
+    """
+    governor = f"left join (from {governed.GOVERNOR} where as_of = date '{as_of.key}') v on v.campaign = c.campaign"
+    left_out = governed.left_out("v")
+    if not session.has_table(governed.GOVERNOR):
+        governor, left_out = "", "false"
+    return f"""
+        with governed as (
+            select
+                c.*,
+                case when not stopped_for_long and {left_out} then list_append(gated_by, '{GOVERNED}')
+                    else gated_by end as stopped_by
+            from _gated c {governor}
         )
         select
             *,
@@ -236,7 +271,7 @@ def _judged(program: Program, as_of: AsOf) -> str:
                 partition by customer_token, len(stopped_by) = 0
                 order by priority, value desc nulls last, campaign
             ) end as winner
-        from gated
+        from governed
     """  # noqa: S608
 
 
@@ -273,9 +308,11 @@ def _decisions(program: Program, as_of: AsOf) -> str:
 
 
 def _tiers(as_of: AsOf) -> str:
-    """The engagement tier of everybody who is mailed: the last look before a mail leaves needs it again."""
+    """What the last look before a mail leaves needs again of everybody who is mailed: tier, sunset, time zone."""
     return f"""
-        select date '{as_of.key}' as as_of, customer_token, any_value(tier) as tier
+        select
+            date '{as_of.key}' as as_of, customer_token, any_value(tier) as tier, any_value(asleep) as asleep,
+            any_value(zone) as zone
         from _judged where campaign = winner group by customer_token
     """  # noqa: S608
 

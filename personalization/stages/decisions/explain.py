@@ -27,8 +27,11 @@ from personalization.stages.decisions.explanation import (
     Explanation,
     GateVerdict,
 )
-from personalization.stages.decisions.gate_numbers import GateInputs, gate_verdicts
+from personalization.stages.decisions.gate_activity import governor_verdict
+from personalization.stages.decisions.gate_inputs import GateInputs
+from personalization.stages.decisions.gate_numbers import gate_verdicts
 from personalization.stages.decisions.gates import LOST_TO, SEND
+from personalization.stages.decisions.gates import gates as all_gates
 from personalization.warehouse import Session
 
 if TYPE_CHECKING:
@@ -115,6 +118,7 @@ def _all_rules(campaigns: list[RunningCampaign]) -> list[Rule | Value]:
         rules += running.parts
         rules += running.segment_rules.values()
         rules += [rule for rule in running.rules.caps.values() if rule is not None]
+        rules += running.rules.sunset.values()
         rules += [running.eligible] if running.eligible is not None else []
     return rules
 
@@ -146,6 +150,9 @@ def _path(
             differs=["the audience rule holds now"] if audience.holds else [],
         )
     gates = gate_verdicts(program, running, audience, facts, inputs, as_of)
+    lasting = {gate.code for gate in all_gates(program, as_of) if gate.lasting}
+    for_long = any(gate.passed is False and gate.gate in lasting for gate in gates)
+    gates.append(governor_verdict(program, running, inputs, for_long, as_of))
     gates.append(_arbitration(session, running, recorded, gates, as_of))
     sent = recorded["outcome"] == SEND
     variant_words = _variant_words(running, recorded["variant"], facts) if sent else ""
@@ -171,7 +178,7 @@ def _path(
 def _arbitration(
     session: Session, running: RunningCampaign, recorded: dict[str, Any], gates: list[GateVerdict], as_of: AsOf
 ) -> GateVerdict:
-    if not all(gate.passed for gate in gates):
+    if any(gate.passed is False for gate in gates):
         return GateVerdict("arbitration", None, "not reached: an earlier gate stopped the mail")
     mine = _standing(running.campaign.priority, recorded["value"])
     if recorded["reason"].startswith(LOST_TO):

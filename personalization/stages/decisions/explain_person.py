@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 from personalization.as_of import AsOf
 from personalization.program import Program
 from personalization.rules import Facts, Rule, explain
+from personalization.rules.compile import CUSTOMER_DAY
+from personalization.stages.decisions.activity import ACTS, horizon
 from personalization.stages.decisions.candidates import MEMBERSHIP
 from personalization.stages.decisions.explanation import Contribution, RawFacts, Score, SegmentPart
 from personalization.stages.decisions.fatigue import SENDS, horizon_days, named_events
-from personalization.stages.decisions.gate_numbers import GateInputs, Release
+from personalization.stages.decisions.gate_inputs import GateInputs, Release
+from personalization.stages.decisions.governed import GOVERNOR
 from personalization.stages.decisions.permission import IDENTITY
 from personalization.warehouse import Session
 
@@ -38,6 +41,10 @@ def gate_inputs(
             for release in releases
             if release.ended and release.version == str(program.campaigns[release.campaign].version)
         },
+        win_backs=[release for release in releases if program.campaigns[release.campaign].win_back],
+        acts=_acts(session, program, token, as_of),
+        choice=_choice(session, ledger, token, as_of),
+        governor=_governor(session, as_of),
     )
 
 
@@ -142,6 +149,34 @@ def _suppression(session: Session, ledger: Ledger, token: str) -> str | None:
     return next((row["reason"] for row in listed if row["identifier_token"] in identifiers), None)
 
 
+def _acts(session: Session, program: Program, token: str, as_of: AsOf) -> dict[str, date]:
+    """The day of the last act of each kind, as far back as the decision looks."""
+    return dict(
+        session.rows(
+            f"""
+            select event, max(event_day) from {CUSTOMER_DAY}
+            where customer_token = ? and event in ({", ".join(f"'{act}'" for act in ACTS)})
+                and event_day < ? and event_day >= ?
+            group by event
+            """,  # noqa: S608  (names of ours)
+            [token, as_of.day, as_of.shift(-horizon(program.settings.sunset)).day],
+        )
+    )
+
+
+def _choice(session: Session, ledger: Ledger, token: str, as_of: AsOf) -> str | None:
+    query = f"select identifier_token from {IDENTITY} where customer_token = ?"  # noqa: S608
+    tokens = [token, *(row[0] for row in session.rows(query, [token]))]
+    return ledger.preferences.person(tokens, effective_before=as_of.instant).frequency
+
+
+def _governor(session: Session, as_of: AsOf) -> dict[str, dict[str, Any]]:
+    if not session.has_table(GOVERNOR):
+        return {}
+    query = f"select * from {GOVERNOR} where as_of = ? and campaign is not null"  # noqa: S608
+    return {row["campaign"]: row for row in session.arrow(query, [as_of.day]).to_pylist()}
+
+
 def _sends(session: Session, token: str, as_of: AsOf) -> list[date]:
     """Business days of all sends before the day, one entry a send."""
     query = f"select event_day, events from {SENDS} where event = 'sent' and event_day < ? and customer_token = ?"  # noqa: S608
@@ -152,7 +187,7 @@ def _releases(session: Session, ledger: Ledger, program: Program, token: str, as
     """Releases of the person to campaigns of the program, before the day."""
     query = f"select identifier_token from {IDENTITY} where customer_token = ?"  # noqa: S608
     own = {token, *(row[0] for row in session.rows(query, [token]))}
-    since = as_of.shift(-horizon_days(program.settings.fatigue)).day
+    since = as_of.shift(-horizon_days(program)).day
     return [
         Release(date.fromisoformat(row["day"]), row["campaign"], row["version"], row["ended_day"] is not None)
         for row in ledger.sends.releases(as_of.day, since=since, campaigns=program.campaigns).to_pylist()
@@ -163,7 +198,7 @@ def _releases(session: Session, ledger: Ledger, program: Program, token: str, as
 def _unreported(session: Session, program: Program, releases: list[Release], token: str, as_of: AsOf) -> list[Release]:
     from personalization.ledger.frequency import PastMailing, unreported
 
-    since = as_of.shift(-horizon_days(program.settings.fatigue)).day
+    since = as_of.shift(-horizon_days(program)).day
     reported = [
         PastMailing(row["event_day"], row["campaign"])
         for row in named_events(session, program, since=since, before=as_of.day).to_pylist()

@@ -21,38 +21,52 @@ from personalization.stages.decisions.campaigns import tier_column
 from personalization.warehouse import Session
 
 SENDS = "marts.email_events"
-MAILINGS, OWN, SPENT = "_mailings", "_own_release", "_spent"
+MAILINGS, OWN, SPENT, WON_BACK, REPORTS = "_mailings", "_own_release", "_spent", "_won_back", "_reports"
+GOVERNOR_MEMORY = 90
+"""Days before the day from which on the governor's state is worked out anew, day by day."""
 TIERS = "decisions.tiers"
 EVENTS_SCHEMA = pa.schema([("customer_token", pa.string()), ("event_day", pa.date32()), ("campaign", pa.string())])
 
 
-def horizon_days(fatigue: Fatigue) -> int:
+def horizon_days(program: Program) -> int:
     """How many days back a mailing can matter for the gates."""
-    return max([fatigue.min_gap_days, *(cap.days for cap in fatigue.caps)])
+    settings = program.settings
+    longest = [settings.fatigue.min_gap_days, *windows(settings.fatigue, choice_days(program))]
+    if settings.sunset:
+        # whoever was left alone has had no mail since; twice the time keeps the last one in sight
+        longest += [2 * settings.sunset.inactive_days, settings.sunset.win_back.days]
+    if settings.governor:
+        longest.append(settings.governor.days + GOVERNOR_MEMORY)
+    return max(longest)
 
 
-def sends_query(fatigue: Fatigue, as_of: AsOf, sends: str = SENDS) -> str:
+def choice_days(program: Program) -> list[int]:
+    """Lengths of the windows of what people can choose themselves (`frequency` of consent.yaml)."""
+    return sorted({choice.days for choice in program.frequency.values() if choice.days is not None})
+
+
+def sends_query(fatigue: Fatigue, as_of: AsOf, sends: str = SENDS, *, also: Iterable[int] = ()) -> str:
     """One row per customer ever mailed before `as_of`.
 
-    Columns: `customer_token`, `last_send` DATE, `days_since_send`, and for each window of the caps `sends_<days>d`, the
-    sends in [as_of − days, as_of).
+    Columns: `customer_token`, `first_send` and `last_send` DATE, `days_since_send`, and for each window of the caps (and
+    of `also`, in days) `sends_<days>d`, the sends in [as_of − days, as_of).
     """
     return f"""
-        select customer_token, {_numbers(fatigue)}
+        select customer_token, {_numbers(fatigue, also)}
         from {sends}, (select date '{as_of.key}' as day)
         where event = 'sent' and event_day < day
         group by customer_token
     """  # noqa: S608  (names and numbers of ours)
 
 
-def own_sends_query(fatigue: Fatigue, as_of: AsOf) -> str:
+def own_sends_query(fatigue: Fatigue, as_of: AsOf, *, also: Iterable[int] = ()) -> str:
     """`sends_query` for the customers who are in the audience of a campaign, as that campaign sees it.
 
     Columns: `customer_token`, `campaign`, and those of `sends_query`, without the release to the campaign itself: it is
     the very mailing that is decided about.
     """
     return f"""
-        select o.customer_token, o.campaign, {_numbers(fatigue)}
+        select o.customer_token, o.campaign, {_numbers(fatigue, also)}
         from {OWN} o
         left join {MAILINGS} m
             on m.customer_token = o.customer_token
@@ -62,31 +76,35 @@ def own_sends_query(fatigue: Fatigue, as_of: AsOf) -> str:
     """  # noqa: S608
 
 
-def columns_of_sends(fatigue: Fatigue) -> list[str]:
+def columns_of_sends(fatigue: Fatigue, also: Iterable[int] = ()) -> list[str]:
     """The columns of `sends_query` after the customer."""
-    return ["last_send", "days_since_send", *(sends_column(days) for days in _windows(fatigue))]
+    return ["first_send", "last_send", "days_since_send", *(sends_column(days) for days in windows(fatigue, also))]
 
 
-def _numbers(fatigue: Fatigue) -> str:
-    windows = "".join(
+def _numbers(fatigue: Fatigue, also: Iterable[int]) -> str:
+    counts = "".join(
         f", coalesce(sum(events) filter (event_day >= day - {days}), 0)::bigint as {sends_column(days)}"
-        for days in _windows(fatigue)
+        for days in windows(fatigue, also)
     )
-    return f"max(event_day) as last_send, any_value(day) - max(event_day) as days_since_send{windows}"
+    last = "max(event_day) as last_send, any_value(day) - max(event_day) as days_since_send"
+    return f"min(event_day) as first_send, {last}{counts}"
 
 
-def _windows(fatigue: Fatigue) -> list[int]:
-    return sorted({cap.days for cap in fatigue.caps})
+def windows(fatigue: Fatigue, also: Iterable[int] = ()) -> list[int]:
+    """Lengths of all windows in which sends are counted, in days."""
+    return sorted({*also, *(days for cap in fatigue.caps for _, days in cap.windows)})
 
 
 @contextmanager
 def mailings(session: Session, program: Program, releases: pa.Table, as_of: AsOf, sends: str = SENDS) -> Iterator[None]:
-    """While the block runs, three temporary tables of what counts on a day.
+    """While the block runs, four temporary tables of what counts on a day.
 
     `_mailings`: `customer_token`, `event` (always sent), `event_day`, `events`; `campaign` and `version` of a release
     that no report stands for. `_own_release`: `customer_token`, `campaign`, `version` of those who are in the audience
     of the campaign's present version and were not reported as mailed. `_spent`: `customer_token`, `campaign` of those
-    who had the campaign's present version and left its audience: it is never mailed to them again.
+    who had the campaign's present version and left its audience: it is never mailed to them again. `_won_back`:
+    `customer_token`, `campaign`, `win_backs`, how many win-back mails beside the campaign's own were released to those
+    who had any within the sunset's `win_back.days`. Where there is a governor also `_reports`: `named_events`.
 
     Parameters
     ----------
@@ -101,7 +119,7 @@ def mailings(session: Session, program: Program, releases: pa.Table, as_of: AsOf
             "version": pa.array([str(campaign.version) for campaign in program.campaigns.values()], pa.string()),
         }
     )
-    since = as_of.shift(-horizon_days(program.settings.fatigue)).day
+    since = as_of.shift(-horizon_days(program)).day
     reported = named_events(session, program, since=since, before=as_of.day, sends=sends)
     with session.registered(_releases=releases, _versions=versions, _reported=reported):
         session.execute(f"create or replace temp table _released as {_RELEASED}")
@@ -125,17 +143,43 @@ def mailings(session: Session, program: Program, releases: pa.Table, as_of: AsOf
             select distinct customer_token, campaign from _released semi join _versions using (campaign, version)
             where ended
         """)  # noqa: S608
+        if program.settings.governor:
+            session.execute(f"create or replace temp table {REPORTS} as from _reported")
+        session.execute(f"create or replace temp table {WON_BACK} as {_won_back(program, as_of)}")
     try:
         yield
     finally:
-        for table in (MAILINGS, OWN, SPENT, "_released", "_open_named", "_unreported"):
+        for table in (MAILINGS, OWN, SPENT, WON_BACK, REPORTS, "_released", "_open_named", "_unreported"):
             session.execute(f"drop table if exists {table}")
 
 
+def _won_back(program: Program, as_of: AsOf) -> str:
+    sunset = program.settings.sunset
+    names = [name for name, campaign in program.campaigns.items() if campaign.win_back]
+    if sunset is None or not names:
+        return "select null::varchar as customer_token, null::varchar as campaign, 0 as win_backs limit 0"
+    listed = ", ".join(f"'{name}'" for name in names)
+    return f"""
+        select r.customer_token, v.campaign, count(*) as win_backs
+        from _released r join _versions v on v.campaign in ({listed})
+        where r.campaign in ({listed}) and r.event_day >= date '{as_of.key}' - {sunset.win_back.days}
+            and (r.ended or (r.campaign, r.version) <> (v.campaign, v.version))
+        group by all
+    """  # noqa: S608  (names are checked by the program's models)
+
+
 def named_events(
-    session: Session, program: Program, *, since: date, before: date | None = None, sends: str = SENDS
+    session: Session,
+    program: Program,
+    *,
+    since: date,
+    before: date | None = None,
+    sends: str = SENDS,
+    event: str = "sent",
 ) -> pa.Table:
     """Reported mailings of the days in [since, before), one row each: `customer_token`, `event_day`, `campaign`.
+
+    `event` asks for other events than mailings.
 
     `campaign` is the campaign of the program that the report names, by its name or title in any case; else NULL.
     """
@@ -153,9 +197,9 @@ def named_events(
             left join _named i on i.label = lower(e.campaign_id)
             left join _named t on t.label = lower({title if columns else "null"}),
             unnest(range(e.events)) as each_one(n)
-            where e.event = 'sent' and e.event_day >= ? and (?::date is null or e.event_day < ?)
+            where e.event = ? and e.event_day >= ? and (?::date is null or e.event_day < ?)
             """,  # noqa: S608
-            [since, before, before],
+            [event, since, before, before],
         ).cast(EVENTS_SCHEMA)
 
 
@@ -237,7 +281,19 @@ def gap_too_small(fatigue: Fatigue) -> str:
 
 def cap_reached(fatigue: Fatigue) -> str:
     """Condition over a left-joined `sends_query` and the column `tier`."""
-    cases = " ".join(
-        f"when '{cap.tier}' then coalesce({sends_column(cap.days)}, 0) >= {cap.sends}" for cap in fatigue.caps
-    )
+    cases = " ".join(f"when '{cap.tier}' then {_any_reached(cap.windows)}" for cap in fatigue.caps)
     return f"case tier {cases} else false end" if cases else "false"
+
+
+def _any_reached(limits: Iterable[tuple[int, int]]) -> str:
+    return " or ".join(f"coalesce({sends_column(days)}, 0) >= {sends}" for sends, days in limits)
+
+
+def choice_reached(program: Program) -> str:
+    """Condition over a left-joined `sends_query` and the column `own_frequency`, a choice of consent.yaml."""
+    cases = " ".join(
+        f"when '{name}' then {_any_reached([(choice.sends, choice.days)])}"
+        for name, choice in program.frequency.items()
+        if choice.sends is not None and choice.days is not None
+    )
+    return f"case own_frequency {cases} else false end" if cases else "false"

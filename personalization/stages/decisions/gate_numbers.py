@@ -6,9 +6,8 @@ also a check of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any
+from collections.abc import Iterable
+from datetime import date
 
 from personalization.as_of import AsOf
 from personalization.program import Program
@@ -17,58 +16,14 @@ from personalization.rules import Facts, Trace, explain
 from personalization.stages.decisions.assignment import draw, is_held_out
 from personalization.stages.decisions.campaigns import RunningCampaign
 from personalization.stages.decisions.explanation import GateVerdict
-
-
-@dataclass(frozen=True)
-class GateInputs:
-    """What the gates look at, for one customer on one day.
-
-    Attributes
-    ----------
-    consents : dict of str to (state, moment)
-        Per purpose; a purpose is absent when the person never said anything about it.
-    suppression : str or None
-        The reason on the do-not-mail list.
-    profile : dict of str to any
-        The customer's row of `segments.profile`.
-    sends : list of date
-        Business days of all sends before the day, one entry a send.
-    released : list of Release
-        Releases before the day that no report of a send stands for.
-    spent : set of str
-        Campaigns whose present version the customer had, and is not in the audience of any more.
-    """
-
-    token: str
-    consents: dict[str, tuple[str, datetime]]
-    suppression: str | None
-    profile: dict[str, Any]
-    sends: list[date]
-    released: list[Release] = field(default_factory=list)
-    spent: set[str] = field(default_factory=set)
-
-    def mailings(self, campaign: RunningCampaign) -> list[date]:
-        """What counts for a campaign: all, but not the release that makes the customer part of its audience."""
-        own = (campaign.name, str(campaign.campaign.version))
-        return self.sends + [
-            release.day for release in self.released if release.ended or (release.campaign, release.version) != own
-        ]
-
-
-@dataclass(frozen=True)
-class Release:
-    """A release to a campaign's mailing; `ended` when the contact has left its audience."""
-
-    day: date
-    campaign: str
-    version: str
-    ended: bool
+from personalization.stages.decisions.gate_activity import sunset_verdicts
+from personalization.stages.decisions.gate_inputs import GateInputs
 
 
 def gate_verdicts(
     program: Program, running: RunningCampaign, audience: Trace, facts: Facts, inputs: GateInputs, as_of: AsOf
 ) -> list[GateVerdict]:
-    """All gates before arbitration, in their order."""
+    """All gates before the governor, in their order."""
     return [
         _audience(audience),
         _consent(program, running, inputs),
@@ -77,8 +32,10 @@ def gate_verdicts(
         _holdout(program, inputs),
         _completeness(program, running, inputs),
         _already(running, inputs),
+        *sunset_verdicts(program, running, facts, inputs, as_of),
         _gap(program, running, inputs, as_of),
         _cap(program, running, facts, inputs, as_of),
+        _choice(program, running, inputs, as_of),
     ]
 
 
@@ -150,9 +107,25 @@ def _cap(program: Program, running: RunningCampaign, facts: Facts, inputs: GateI
     cap = _tier(program, running, facts)
     if cap is None:
         return GateVerdict("fatigue_cap", True, "no tier fits, so no cap applies")
-    sends = sum((as_of.day - day).days <= cap.days for day in inputs.mailings(running))
-    words = f"tier '{cap.tier}': {sends} of at most {cap.sends} sends in the last {_days(cap.days)}"
-    return GateVerdict("fatigue_cap", sends < cap.sends, words)
+    passed, words = counted(cap.windows, inputs.mailings(running), as_of)
+    return GateVerdict("fatigue_cap", passed, f"tier '{cap.tier}': {words}")
+
+
+def _choice(program: Program, running: RunningCampaign, inputs: GateInputs, as_of: AsOf) -> GateVerdict:
+    if inputs.choice is None:
+        return GateVerdict("own_frequency", True, "has not chosen how often to be mailed")
+    choice = program.frequency.get(inputs.choice)
+    if choice is None or choice.sends is None or choice.days is None:
+        return GateVerdict("own_frequency", True, f"chose '{inputs.choice}', which sets no cap")
+    passed, words = counted([(choice.sends, choice.days)], inputs.mailings(running), as_of)
+    return GateVerdict("own_frequency", passed, f"chose '{inputs.choice}': {words}")
+
+
+def counted(windows: Iterable[tuple[int, int]], days: list[date], as_of: AsOf) -> tuple[bool, str]:
+    """Whether windows leave room for one more mailing, and how full they are in words."""
+    found = [(sum((as_of.day - day).days <= length for day in days), most, length) for most, length in windows]
+    words = "; ".join(f"{sends} of at most {most} sends in the last {_days(length)}" for sends, most, length in found)
+    return all(sends < most for sends, most, _ in found), words
 
 
 def _tier(program: Program, running: RunningCampaign, facts: Facts) -> FrequencyCap | None:

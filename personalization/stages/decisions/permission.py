@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from personalization.ledger import Ledger
 
 IDENTITY = "landed.identity"
+CHOICES = pa.schema([("customer_token", pa.string()), ("own_frequency", pa.string())])
+_CONSENTS = pa.schema(
+    [("customer_token", pa.string()), ("state", pa.string()), ("state_day", pa.date32()), ("purpose", pa.string())]
+)
 
 
 @dataclass(frozen=True)
@@ -24,13 +28,17 @@ class Permissions:
     Attributes
     ----------
     consents : pyarrow.Table
-        `purpose`, `customer_token`, `state` (granted or withdrawn); no row means that the person was never asked.
+        `purpose`, `customer_token`, `state` (granted or withdrawn), `state_day`, the business day from which on that is
+        so; no row means that the person was never asked.
     suppressed : pyarrow.Table
         `customer_token`, each person once, of whom any identifier is suppressed.
+    choices : pyarrow.Table
+        `customer_token`, `own_frequency`: how often people want to be mailed, of those who chose.
     """
 
     consents: pa.Table
     suppressed: pa.Table
+    choices: pa.Table
 
 
 def read_permissions(
@@ -54,13 +62,31 @@ def read_permissions(
     consents = []
     for purpose in sorted(set(purposes)):
         snapshot = ledger.consent.snapshot(purpose, effective_before=as_of.instant, subjects=subjects)
-        folded = customer_consent(snapshot, identity).select(["customer_token", "state"])
-        consents.append(folded.append_column("purpose", pa.array([purpose] * len(folded), pa.string())))
-    schema = pa.schema([("customer_token", pa.string()), ("state", pa.string()), ("purpose", pa.string())])
+        consents.append(_dated(session, customer_consent(snapshot, identity), purpose, as_of))
     return Permissions(
-        consents=pa.concat_tables([schema.empty_table(), *(table.cast(schema) for table in consents)]),
+        consents=pa.concat_tables([_CONSENTS.empty_table(), *consents]),
         suppressed=_suppressed_people(session, ledger.suppressions.snapshot()),
+        choices=_choices(ledger, identity, as_of),
     )
+
+
+def _dated(session: Session, folded: pa.Table, purpose: str, as_of: AsOf) -> pa.Table:
+    """Consents with the business day since which they stand."""
+    with session.registered(_folded=folded):
+        return session.arrow(
+            """
+            select customer_token, state, (effective_at at time zone $zone)::date as state_day, $purpose as purpose
+            from _folded
+            """,
+            {"zone": as_of.timezone, "purpose": purpose},
+        ).cast(_CONSENTS)
+
+
+def _choices(ledger: Ledger, identity: pa.Table, as_of: AsOf) -> pa.Table:
+    from personalization.ledger.preferences import FREQUENCY, customer_choices
+
+    chosen = customer_choices(ledger.preferences.snapshot(FREQUENCY, effective_before=as_of.instant), identity)
+    return chosen.select(["customer_token", "value"]).rename_columns(CHOICES.names).cast(CHOICES)
 
 
 def _suppressed_people(session: Session, suppressions: pa.Table) -> pa.Table:
