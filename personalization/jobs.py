@@ -48,6 +48,11 @@ decide = dg.define_asset_job(
     selection=dg.AssetSelection.all() - AUDIT - LIVE - dg.AssetSelection.groups("export", "monitoring"),
     description="Every stage up to the decisions; nothing is exported.",
 )
+export_again = dg.define_asset_job(
+    "export_again",
+    selection=dg.AssetSelection.groups("export"),
+    description="The exports of one as_of day once more: what was held in quiet hours leaves.",
+)
 monthly_audit = dg.define_asset_job(
     "monthly_audit",
     selection=AUDIT,
@@ -69,7 +74,7 @@ push_opt_outs = dg.define_asset_job(
 
 
 def all_jobs() -> list:
-    return [refresh, daily_refresh, decide, weekly_training, monthly_audit, apply_inbox, push_opt_outs]
+    return [refresh, daily_refresh, decide, export_again, weekly_training, monthly_audit, apply_inbox, push_opt_outs]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ app = typer.Typer(help="Try other settings on the decisions of the last run.", n
 def simulate(
     changes: Annotated[
         list[str],
-        typer.Option("--set", metavar="PATH=VALUE", help="Such as fatigue.min_gap_days=5; may be given several times."),
+        typer.Option("--set", metavar="PATH=VALUE", help="Such as fatigue.min_gap=5d; may be given several times."),
     ],
     as_of: AsOfOption = None,
     as_json: JsonFlag = False,

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 GAP, CAP, RELEASED = "fatigue_gap", "fatigue_cap", "already_mailed"
-CHOICE, WIN_BACK = "own_frequency", "win_back_cap"
+CHOICE, WIN_BACK, QUIET = "own_frequency", "win_back_cap", "quiet_hours"
+HOLDS = frozenset({QUIET})
+"""Reasons that pass by themselves: what is stopped for one is held for the next run, not refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from personalization.ledger.contacts import acknowledge, resolve
 from personalization.ledger.engine import bulk_insert, one_of
 from personalization.ledger.export_books import Books, read_books
 from personalization.ledger.export_schema import export_runs, outbox
+from personalization.ledger.frequency import HOLDS
 from personalization.ledger.leases import Lease
 from personalization.ledger.schema import now, to_micros
 
@@ -244,7 +245,7 @@ class Outbox:
         stopped: Sequence[Outcome],
         reserve: Callable[[Connection], Mapping[int, str]] | None = None,
     ) -> list[int]:
-        """planned → cut for the rows that may be sent in this batch; the others end as suppressed or invalid.
+        """planned → cut for the rows that may be sent in this batch; the others end as suppressed, invalid or held.
 
         Parameters
         ----------
@@ -259,7 +260,8 @@ class Outbox:
         with self._ledger.begin() as connection:
             lease.hold(connection)
             refused = reserve(connection) if reserve else {}
-            stopped = [*stopped, *(Outcome(row_id, "suppressed", reason) for row_id, reason in refused.items())]
+            ends = {row_id: "held" if reason in HOLDS else "suppressed" for row_id, reason in refused.items()}
+            stopped = [*stopped, *(Outcome(row_id, ends[row_id], reason) for row_id, reason in refused.items())]
             sends.free(connection, [outcome.id for outcome in stopped])
             for (state, reason), ids in _grouped(stopped).items():
                 _move(connection, lease, ids, ("planned",), state=state, reason=reason, cut_at=cut_at)

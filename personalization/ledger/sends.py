@@ -62,6 +62,10 @@ class Wanted:
     always_count : bool
         Look at what platforms reported even when the ledger has no release of the person: needed where the limit is
         another than the one of the decision.
+    waits : str or None
+        Why a new release has to wait, whatever the limit says. A contact that is in the audience already is no new one.
+    among : (Limit, campaigns) or None
+        A limit that the releases to some campaigns must keep among themselves.
     """
 
     outbox_id: int
@@ -72,6 +76,13 @@ class Wanted:
     person: tuple[str, ...]
     limit: Limit
     always_count: bool = False
+    waits: str | None = None
+    among: tuple[Limit, frozenset[str]] | None = None
+
+    @property
+    def horizon(self) -> int:
+        """Days before and after the release within which others matter."""
+        return max(self.limit.horizon, self.among[0].horizon if self.among else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +132,8 @@ class Sends:
         Returns
         -------
         dict
-            By outbox id why a release is refused: `already_mailed`, `fatigue_gap` or `fatigue_cap`.
+            By outbox id why a release is refused: `already_mailed`, `fatigue_gap`, `fatigue_cap`, `own_frequency` or
+            `win_back_cap`; or why it has to wait: `quiet_hours`.
         """
         if not wanted:
             return {}
@@ -146,6 +158,10 @@ class Sends:
             past = [mailing for token in each.person for mailing in reported.get(token, ())]
             open_ones = unreported((PastMailing(slot.day, slot.campaign) for slot in slots), past)
             reason = refusal(day, [mailing.day for mailing in (*past, *open_ones)], each.limit)
+            if reason is None and each.among:
+                limit, campaigns = each.among
+                reason = refusal(day, [slot.day for slot in slots if slot.campaign in campaigns], limit)
+            reason = reason or each.waits  # the last to be asked: what is refused anyway need not wait
             if reason:
                 refused[each.outbox_id] = reason
                 continue
@@ -200,7 +216,7 @@ class Sends:
         columns = sends.c
         if not connection.execute(select(exists(select(columns.id)))).scalar():
             return found
-        horizon = timedelta(days=max(each.limit.horizon for each in wanted))
+        horizon = timedelta(days=max(each.horizon for each in wanted))
         near = columns.day.between((day - horizon).isoformat(), (day + horizon).isoformat())
         matters = or_(near, columns.campaign.in_(sorted({each.campaign for each in wanted})))
         names = ("id", "campaign", "version", "address_token", "destination", "day", "ended_day", "customer_token")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Code = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,19}$")]
 Rule = str
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+CONFIG = ConfigDict(extra="forbid", frozen=True)

@@ -6,13 +6,17 @@ import re
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from personalization.program.base import Model, Name, Rule, Share
+from personalization.program.base import CONFIG, Name, Rule
 
 _DURATION = re.compile(r"^\s*(\d{1,4})\s*(d|days?|w|weeks?)?\s*$")
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 WEEKDAYS: tuple[Weekday, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+class Model(BaseModel):
+    model_config = CONFIG
 
 
 class Window(Model):
@@ -54,7 +58,10 @@ class Fatigue(Model):
 
     model_config = ConfigDict(
         json_schema_extra=lambda schema: schema["properties"].update(
-            min_gap={"description": "instead of min_gap_days, with a unit: 3d, 5 days, 1w", "type": ["string", "integer"]}
+            min_gap={
+                "description": "instead of min_gap_days, with a unit: 3d, 5 days, 1w",
+                "type": ["string", "integer"],
+            }
         )
     )
 
@@ -71,7 +78,9 @@ class Fatigue(Model):
             raise ValueError("write either min_gap or min_gap_days, not both")
         match = _DURATION.match(str(value["min_gap"]))
         if not match:
-            raise ValueError(f"min_gap is a number of days or weeks, such as 3d, 5 days or 1w; found {value['min_gap']!r}")
+            raise ValueError(
+                f"min_gap is a number of days or weeks, such as 3d, 5 days or 1w; found {value['min_gap']!r}"
+            )
         return {**rest, "min_gap_days": int(match[1]) * (7 if (match[2] or "d").startswith("w") else 1)}
 
 
@@ -99,7 +108,10 @@ class QuietHours(Model):
     @model_validator(mode="after")
     def _not_always(self) -> QuietHours:
         monday = datetime(2024, 1, 1, tzinfo=UTC)
-        clocks = (timedelta(0), timedelta(minutes=_minutes(self.end)))  # when it becomes loud, it does so at one of these
+        clocks = (
+            timedelta(0),
+            timedelta(minutes=_minutes(self.end)),
+        )  # when it becomes loud, it does so at one of these
         if all(self.covers(monday + timedelta(days=day) + clock, UTC) for day in range(7) for clock in clocks):
             raise ValueError(f"it is quiet at every hour of the week ({self}): nobody would ever be mailed")
         return self
@@ -170,15 +182,17 @@ class Governor(Model):
     """Lowers the volume of a campaign, or of all, while too many people complain or unsubscribe.
 
     Rates are of the sends of the last `days` days. A threshold counts as passed when the lower end of the rate's
-    interval lies above it, so that a few complaints among few sends change nothing. Defaults: Gmail and Yahoo ask
-    bulk senders to keep complaints below 0.1 % and never to reach 0.3 %; unsubscribes above 0.5 to 1 % of sends are
-    commonly read as mail that is not wanted.
+    interval lies above it and there are at least `least` of them, so that few sends change nothing.
+
+    Defaults: Gmail and Yahoo ask bulk senders to keep complaints below 0.1 % and never to reach 0.3 %; unsubscribes
+    above 0.5 to 1 % of sends are commonly read as mail that is not wanted.
     """
 
     days: int = Field(default=14, gt=0, le=90)
     complaints: Threshold = Threshold(warn=0.001, stop=0.003)
     unsubscribes: Threshold = Threshold(warn=0.005, stop=0.01)
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="of the one-sided interval")
+    least: int = Field(default=3, ge=1, description="fewer complaints, or unsubscribes, than this are no evidence")
     shares: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
         default=[0.5, 0.25], description="share of the people kept at each step down; a stop keeps nobody"
     )
@@ -195,17 +209,3 @@ class Governor(Model):
     def ladder(self) -> tuple[float, ...]:
         """The share kept at each level, from everybody down to nobody."""
         return (1.0, *self.shares, 0.0)
-
-
-__all__ = [
-    "ALIASES",
-    "WEEKDAYS",
-    "Fatigue",
-    "FrequencyCap",
-    "Governor",
-    "QuietHours",
-    "Share",
-    "Sunset",
-    "Threshold",
-    "Window",
-]

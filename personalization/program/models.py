@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, WrapValidator, model_validator
+from pydantic import BaseModel, Field, WrapValidator, model_validator
 
+from personalization.program.base import CONFIG
 from personalization.program.base import Code as Code
-from personalization.program.base import Model as Model
 from personalization.program.base import Name as Name
 from personalization.program.base import Rule as Rule
 from personalization.program.base import Share as Share
@@ -37,6 +37,10 @@ def _text(value: Any, _: Any) -> str | dict[str, str]:
 
 Text = Annotated[str | dict[str, str], WrapValidator(_text)]
 """What people read: one text in the program's first language, or a text for each language."""
+
+
+class Model(BaseModel):
+    model_config = CONFIG
 
 
 # --- program.yaml ----------------------------------------------------------------------------------------------------

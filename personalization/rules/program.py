@@ -130,9 +130,7 @@ def _read(program: Program) -> tuple[ProgramRules, list[ProgramError]]:
     return rules, reader.problems
 
 
-def _optional(
-    found: dict[str, Any], name: str, text: str | None, reader: _Reader, file: str, path: _Path
-) -> None:
+def _optional(found: dict[str, Any], name: str, text: str | None, reader: _Reader, file: str, path: _Path) -> None:
     if text is None:
         found[name] = None
     elif rule := reader.rule(text, file, path):

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from personalization.errors import PersonalizationError, ProgramError, did_you_mean
 from personalization.program import Program, load_program
+from personalization.program.fatigue import ALIASES
 from personalization.program.load import FILES
 
 
@@ -46,7 +47,7 @@ def program_with(program: Program, changes: Sequence[str]) -> Iterator[Program]:
     Parameters
     ----------
     changes : sequence of str
-        Each `path=value`, with the path as in the YAML files: `fatigue.min_gap_days=5` (program.yaml),
+        Each `path=value`, with the path as in the YAML files: `fatigue.min_gap=5d` (program.yaml),
         `campaigns.spring.priority=5`, `offers.thanks.when=orders_84d >= 3`. The value is read as YAML.
 
     Raises
@@ -65,7 +66,7 @@ def _set(folder: Path, change: str) -> None:
     path, equals, text = change.partition("=")
     keys = [key for key in path.strip().split(".") if key]
     if not equals or not keys:
-        raise ProgramError(f"'{change}' changes nothing", hint="write it as path=value: fatigue.min_gap_days=5")
+        raise ProgramError(f"'{change}' changes nothing", hint="write it as path=value: fatigue.min_gap=5d")
     yaml = YAML()
     file = folder / f"{keys[0] if keys[0] in FILES and keys[0] != 'program' else 'program'}.yaml"
     keys = keys[1:] if keys[0] == "program" else keys
@@ -95,6 +96,7 @@ def _assign(place: Any, key: str, value: Any, path: str) -> None:
         _step(place, key, path, last=True)
         place[int(key)] = value
     elif isinstance(place, dict):
+        place.pop(ALIASES.get(key, key), None)
         place[key] = value  # an unknown name is refused when the program is loaded
     else:
         raise ProgramError(f"there is no '{path}' in the program")

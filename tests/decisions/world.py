@@ -97,13 +97,19 @@ def make_program(
     experiments: Mapping[str, Any] | None = None,
     segments: Mapping[str, Any] | None = None,
     purposes: Mapping[str, Any] | None = None,
+    frequency: Mapping[str, Any] | None = None,
+    topics: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Program:
     """Write the files (JSON is YAML) and load them. Without a holdout unless asked for."""
     files = {
         "program": {"name": "Test", "start": "2017-01-01", "holdout": {"share": 0, "salt": "h"}, **settings},
         "sources": {"sources": {}},
-        "consent": {"purposes": purposes or {MARKETING: {"title": "Mail"}, SCORING: {"title": "Scores"}}},
+        "consent": {
+            "purposes": purposes or {MARKETING: {"title": "Mail"}, SCORING: {"title": "Scores"}},
+            "frequency": frequency or {},
+            "topics": topics or {},
+        },
         "campaigns": {"campaigns": campaigns if campaigns is not None else {"spring": SPRING}},
         "content": {"blocks": blocks or {}},
         "offers": {"offers": offers or {}},

@@ -45,9 +45,36 @@ def test_settings_are_changed_in_every_file_and_nowhere_else(program: Program) -
 
 
 @pytest.mark.parametrize(
+    ("changes", "days"),
+    [
+        (["fatigue.min_gap=5d"], 5),
+        (["fatigue.min_gap=1w"], 7),
+        (["fatigue.min_gap=5d", "fatigue.min_gap_days=6"], 6),
+        (["fatigue.min_gap_days=6", "fatigue.min_gap=5d"], 5),
+    ],
+)
+def test_the_gap_goes_by_two_names_and_the_last_said_counts(program: Program, changes: list[str], days: int) -> None:
+    with program_with(program, changes) as changed:
+        assert changed.settings.fatigue.min_gap_days == days
+
+
+def test_a_section_that_was_left_out_is_made(program: Program) -> None:
+    changes = ["sunset.inactive_days=90", "governor.complaints.warn=0.002", "quiet_hours.from=22:00"]
+    with program_with(program, changes) as changed:
+        settings = changed.settings
+        assert settings.sunset is not None
+        assert settings.sunset.inactive_days == 90
+        assert settings.governor is not None
+        assert settings.governor.complaints.warn == 0.002
+        assert settings.quiet_hours is not None
+        assert settings.quiet_hours.begin == "22:00"
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("fatigue.min_gap=5", "did you mean 'min_gap_days'?"),
+        ("fatigue.min_gapp=5", "did you mean 'min_gap_days'?"),
+        ("fatigue.min_gap=5h", "such as 3d, 5 days or 1w"),
         ("campaigns.december_familie.priority=5", "did you mean 'december_families'?"),
         ("fatigue.min_gap_days=often", "min_gap_days"),
         ("fatigue.caps.7.sends=1", "there is no 'fatigue.caps.7'"),

@@ -45,7 +45,7 @@ def sunset_rule(rule: Rule | None) -> str:
 def is_asleep(sunset: Sunset | None, day: str) -> str:
     """Condition over a candidate with `sends_query`, consent (`state`, `state_day`): campaigns leave the person alone.
 
-    Somebody who was first mailed less than `inactive_days` ago had no chance yet to react, and to give consent is to act.
+    Somebody who was first mailed less than `inactive_days` ago had no chance yet to react; to give consent is to act.
     """
     if sunset is None:
         return "false"

@@ -37,13 +37,27 @@ def checks(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
                 partitions_def=daily,
                 description="Sends and withheld of the summary are the candidates, per campaign.",
             ),
+            dg.AssetCheckSpec(
+                "nobody_too_often",
+                asset=DECISIONS,
+                blocking=True,
+                partitions_def=daily,
+                description="Nobody is mailed within the gap, beyond a cap, or though the sunset leaves them alone.",
+            ),
+            dg.AssetCheckSpec(
+                "few_complain",
+                asset=DECISIONS,
+                partitions_def=daily,
+                description="The governor holds no campaign down for complaints or unsubscribes. It warns.",
+            ),
         ],
         pool="warehouse",
     )
     def decisions_checks(
         context: dg.AssetCheckExecutionContext, runtime: RuntimeResource
     ) -> Iterator[dg.AssetCheckResult]:
-        from personalization.stages.decisions import audit
+        from personalization.stages.decisions import audit, frequency_audit
+        from personalization.stages.decisions.governed import alarms
 
         rt = runtime.get()
         day = as_of(context, rt)
@@ -52,12 +66,15 @@ def checks(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
                 "one_decision_each": audit.repeated_decisions(session, day),
                 "nobody_against_their_will": audit.wrong_sends(session, rt.ledger, rt.program, day),
                 "totals_add_up": audit.open_totals(session, day),
+                "nobody_too_often": frequency_audit.too_often(session, rt.ledger, rt.program, day),
+                "few_complain": alarms(session, day),
             }
         for name, found in findings.items():
             yield dg.AssetCheckResult(
                 check_name=name,
                 asset_key=DECISIONS,
                 passed=not found,
+                severity=dg.AssetCheckSeverity.WARN if name == "few_complain" else dg.AssetCheckSeverity.ERROR,
                 metadata={
                     "findings": len(found),
                     "first": dg.MetadataValue.md("\n".join(f"- {f}" for f in found[:20])),

@@ -14,9 +14,9 @@ from personalization.ledger.news import Position, position
 from personalization.ledger.sends import RELEASES
 from personalization.program import Program
 from personalization.stages.decisions import governed
+from personalization.stages.decisions.activity import is_asleep
 from personalization.stages.decisions.campaigns import RunningCampaign, block_column, running_campaigns
 from personalization.stages.decisions.candidates import collect, create_candidates, evaluate, require_inputs
-from personalization.stages.decisions.activity import is_asleep
 from personalization.stages.decisions.fatigue import (
     MAILINGS,
     SENDS,

@@ -48,8 +48,8 @@ def choice_days(program: Program) -> list[int]:
 def sends_query(fatigue: Fatigue, as_of: AsOf, sends: str = SENDS, *, also: Iterable[int] = ()) -> str:
     """One row per customer ever mailed before `as_of`.
 
-    Columns: `customer_token`, `first_send` and `last_send` DATE, `days_since_send`, and for each window of the caps (and
-    of `also`, in days) `sends_<days>d`, the sends in [as_of − days, as_of).
+    Columns: `customer_token`, `first_send` and `last_send` DATE, `days_since_send`, and for each window of the caps
+    (and of `also`, in days) `sends_<days>d`, the sends in [as_of − days, as_of).
     """
     return f"""
         select customer_token, {_numbers(fatigue, also)}

@@ -65,7 +65,10 @@ def _asleep(
     if acted is not None and acted >= long_ago:
         return False, f"last {act} on {acted}, {(as_of.day - acted).days} days ago; the sunset begins after {limit}"
     if granted is not None and granted >= long_ago:
-        return False, f"agreed to {running.campaign.purpose} on {granted}; the sunset begins after {limit} without an act"
+        return (
+            False,
+            f"agreed to {running.campaign.purpose} on {granted}; the sunset begins after {limit} without an act",
+        )
     if not mailings or min(mailings) > long_ago:
         first = f"first mailed on {min(mailings)}" if mailings else "never mailed before"
         return False, f"{first}: not long enough to call somebody inactive ({limit})"

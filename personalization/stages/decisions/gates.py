@@ -1,9 +1,9 @@
 """The gates in their order: the reason code of each, and the condition under which it stops the mail.
 
 Conditions are DuckDB expressions over one row of `_candidates` joined with consent (`state`, `state_day`), suppression
-(`suppressed`), mailings (`mailed_already`, `first_send`, `days_since_send`, `sends_<days>d`, `win_backs`) and what people
-chose themselves (`own_frequency`). The governor and arbitration come after all of them and are in `decide`. Quiet hours
-are no gate of a day: they are looked at when something leaves.
+(`suppressed`), mailings (`mailed_already`, `first_send`, `days_since_send`, `sends_<days>d`, `win_backs`) and what
+people chose themselves (`own_frequency`). The governor and arbitration come after all of them and are in `decide`.
+Quiet hours are no gate of a day: they are looked at when something leaves.
 """
 
 from __future__ import annotations

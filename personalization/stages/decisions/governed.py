@@ -58,15 +58,18 @@ SCHEMA = pa.schema(
 """One row a running campaign, and one without a campaign for all together.
 
 `share` is that of the row's own state, `kept_share` the smaller of it and that of all. Of the `people` who could be
-mailed at all, `kept` are mailed: those whose last act is not longer ago than `last_days`, and of those at `last_days` the
-ones with a draw up to `last_draw`.
+mailed at all, `kept` are mailed: those whose last act is not longer ago than `last_days`, and of those at `last_days`
+the ones with a draw up to `last_draw`.
 """
 
 
 def states(
     session: Session, program: Program, consents: pa.Table, campaigns: Iterable[str], as_of: AsOf, sends: str = SENDS
 ) -> dict[str | None, State]:
-    """The state of each campaign and, under None, of all together. Within `fatigue.mailings`; empty without a governor."""
+    """The state of each campaign and, under None, of all together; empty without a governor.
+
+    To be called within `fatigue.mailings`.
+    """
     governor = program.settings.governor
     if governor is None:
         return {}
@@ -106,9 +109,7 @@ def read_records(
         """)  # noqa: S608  (days of ours)
         session.execute(_REACTED.format(since=since, day=as_of.key))
         sent = session.rows("select campaign, day, sum(sends)::bigint from _sent group by all order by all")
-        reacted = session.rows(
-            "select campaign, day, kind, first_on, count(*) from _reacted group by all order by all"
-        )
+        reacted = session.rows("select campaign, day, kind, first_on, count(*) from _reacted group by all order by all")
         session.execute("drop table _sent")
         session.execute("drop table _reacted")
     collected: defaultdict[str | None, Record] = defaultdict(lambda: Record([], []))
@@ -159,9 +160,7 @@ class Cutoff:
     last_draw: int
 
 
-def write(
-    session: Session, as_of: AsOf, found: dict[str | None, State], *, candidates: str, program: Program
-) -> None:
+def write(session: Session, as_of: AsOf, found: dict[str | None, State], *, candidates: str, program: Program) -> None:
     """Replace the day's rows of `decisions.governor`; none without a governor, and no table where there never was one.
 
     `candidates` is a query of `campaign`, `customer_token`, `acted_days` of those who could be mailed at all.

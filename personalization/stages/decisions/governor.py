@@ -3,7 +3,7 @@
 The state of a day is worked out from the sends and reactions of the days before it, day by day from the same beginning,
 so that it can be computed again for any day and comes out the same. It goes down quickly and up slowly:
 
-- stop: the lower end of a rate's interval lies above `stop`; nobody is mailed.
+- stop: the lower end of a rate's interval lies above `stop`, of at least `least` reactions; nobody is mailed.
 - high: it lies above `warn`; one step down, then none for `step_days` days.
 - calm: both rates themselves lie below `warn`; after `recover_days` such days in a row one step up.
 - unclear: none of these; nothing changes.
@@ -83,7 +83,8 @@ class Reading:
     def verdict(self, governor: Governor) -> str:
         """stop, high, calm or unclear."""
         limits = {COMPLAINT: governor.complaints, UNSUBSCRIBE: governor.unsubscribes}
-        low = {kind: self.low(kind, governor.confidence) for kind in limits}
+        enough = [kind for kind in limits if self._number(kind) >= governor.least]
+        low = {kind: self.low(kind, governor.confidence) if kind in enough else 0.0 for kind in limits}
         if any(low[kind] > limit.stop for kind, limit in limits.items()):
             return STOP
         if any(low[kind] > limit.warn for kind, limit in limits.items()):

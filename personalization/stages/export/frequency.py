@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cache
 from typing import Any, Protocol
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import duckdb
 import pyarrow as pa
@@ -19,12 +20,13 @@ from sqlalchemy import Connection
 
 from personalization.as_of import AsOf
 from personalization.ledger import Ledger
-from personalization.ledger.frequency import Limit, PastMailing
+from personalization.ledger.frequency import CHOICE, QUIET, WIN_BACK, Limit, PastMailing
 from personalization.ledger.outbox import OutboxRow
 from personalization.ledger.sends import Wanted
 from personalization.program import Program
 from personalization.program.mailing import mails
-from personalization.program.models import Fatigue
+from personalization.program.models import Fatigue, QuietHours
+from personalization.stages.decisions.candidates import columns_of
 from personalization.stages.decisions.fatigue import EVENTS_SCHEMA, TIERS, named_events
 from personalization.warehouse import Session
 
@@ -37,6 +39,15 @@ class People(Protocol):
 
 Choices = Callable[[Sequence[str], Connection], Mapping[str, tuple[int, int]]]
 """Own choices of people by any of their tokens: at most so many mails in so many days."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What the decision knew of somebody: engagement tier, whether the sunset leaves the person alone, time zone."""
+
+    tier: str | None
+    asleep: bool = False
+    zone: str | None = None
 
 
 def release_day(as_of: AsOf, moment: datetime, horizon: int) -> date:
@@ -53,8 +64,44 @@ def limits(fatigue: Fatigue) -> dict[str | None, Limit]:
     """The limit of each tier. None, for nobody fits any: the gap only."""
     found: dict[str | None, Limit] = {None: Limit(fatigue.min_gap_days)}
     for cap in fatigue.caps:
-        found[cap.tier] = Limit(fatigue.min_gap_days, ((cap.sends, cap.days),))
+        found[cap.tier] = Limit(fatigue.min_gap_days, cap.windows)
     return found
+
+
+@dataclass(frozen=True)
+class WinBack:
+    """The campaigns that reach people whom the sunset leaves alone, and how often they may."""
+
+    campaigns: frozenset[str]
+    sends: int
+    days: int
+
+    @property
+    def limit(self) -> Limit:
+        """For mailings of these campaigns alone; it asks for no gap between them."""
+        return Limit(-1, further=((WIN_BACK, self.sends, self.days),))
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """When no audience is released: by campaign, in the customer's time zone or else in the program's."""
+
+    hours: Mapping[str, QuietHours]
+    timezone: str
+
+    def holds(self, campaign: str, zone: str | None, moment: datetime) -> bool:
+        """Whether a release to the campaign's audience must wait at `moment`."""
+        hours = self.hours.get(campaign)
+        return hours is not None and hours.covers(moment, zone_of(zone, self.timezone))
+
+
+@cache
+def zone_of(name: str | None, otherwise: str) -> ZoneInfo:
+    """The time zone of that name; when there is none of that name, the other."""
+    try:
+        return ZoneInfo(name or otherwise)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo(otherwise)
 
 
 @dataclass
@@ -65,10 +112,14 @@ class Frequency:
     ----------
     versions : mapping
         The campaigns that the destination mails, and the version of each. Others are only copied to it.
-    tiers : mapping
-        Engagement tier by customer token, as decided; who is absent gets the strictest limit of all.
+    decided : mapping
+        What was decided with by customer token; who is absent gets the strictest limit of all.
     choices : callable, optional
         What people chose themselves; it only ever tightens the limit.
+    win_back : WinBack, optional
+        Caps win-back mails to people whom the sunset leaves alone.
+    quiet : Quiet, optional
+        When releases wait.
     """
 
     ledger: Ledger
@@ -76,15 +127,18 @@ class Frequency:
     as_of: AsOf
     versions: Mapping[str, str]
     fatigue: Fatigue
-    tiers: Mapping[str, str | None]
+    decided: Mapping[str, Decided]
     reported: pa.Table
     now: Callable[[], datetime]
     choices: Choices | None = None
+    win_back: WinBack | None = None
+    quiet: Quiet | None = None
     _limits: dict[str | None, Limit] = field(init=False)
 
     def __post_init__(self) -> None:
         self._limits = limits(self.fatigue)
-        self._strictest = Limit(self.fatigue.min_gap_days, tuple((cap.sends, cap.days) for cap in self.fatigue.caps))
+        every = tuple(window for cap in self.fatigue.caps for window in cap.windows)
+        self._strictest = Limit(self.fatigue.min_gap_days, every)
         self._engine = duckdb.connect()
         self._engine.register("source", self.reported)
         self._engine.execute("create table reported as from source")
@@ -92,7 +146,14 @@ class Frequency:
 
     @property
     def day(self) -> date:
-        return release_day(self.as_of, self.now(), self._strictest.horizon)
+        return self._day_of(self.now())
+
+    def _day_of(self, moment: datetime) -> date:
+        return release_day(self.as_of, moment, self._strictest.horizon)
+
+    def _replays(self, moment: datetime) -> bool:
+        """Whether an export at `moment` plays a day of the past, whose hours are gone: none of them is quiet."""
+        return self._day_of(moment) != moment.astimezone(ZoneInfo(self.as_of.timezone)).date()
 
     def reserve(self, connection: Connection, rows: Sequence[OutboxRow], cut: People) -> dict[int, str]:
         """Reserve slots for the rows that put somebody into the audience of a mailing. See `Sends.reserve`."""
@@ -117,7 +178,8 @@ class Frequency:
     def _ask(
         self, connection: Connection, asked: Sequence[tuple[int, str, str, str]], cut: People, *, write: bool
     ) -> dict[int, str]:
-        day = self.day
+        moment = self.now()
+        day = self._day_of(moment)
         people = {number: cut.person(customer, address) for number, _, customer, address in asked}
         chosen = (
             self.choices([token for person in people.values() for token in person], connection) if self.choices else {}
@@ -127,10 +189,23 @@ class Frequency:
             own = [chosen[token] for token in people[number] if token in chosen]
             limit = self._limit(customer)
             for choice in own:
-                limit = limit.with_cap(choice)
+                limit = limit.with_cap(CHOICE, choice)
             closer = bool(own) or day > self.as_of.day
             version = self.versions[campaign]
-            wanted.append(Wanted(number, campaign, version, customer, address, people[number], limit, closer))
+            wanted.append(
+                Wanted(
+                    number,
+                    campaign,
+                    version,
+                    customer,
+                    address,
+                    people[number],
+                    limit,
+                    closer,
+                    waits=self._waits(campaign, customer, moment),
+                    among=self._among(campaign, customer),
+                )
+            )
         return self.ledger.sends.reserve(
             connection,
             wanted,
@@ -142,9 +217,20 @@ class Frequency:
         )
 
     def _limit(self, customer: str) -> Limit:
-        if customer not in self.tiers:
-            return self._strictest
-        return self._limits.get(self.tiers[customer], self._strictest)
+        known = self.decided.get(customer)
+        return self._strictest if known is None else self._limits.get(known.tier, self._strictest)
+
+    def _waits(self, campaign: str, customer: str, moment: datetime) -> str | None:
+        if self.quiet is None or self._replays(moment):
+            return None
+        known = self.decided.get(customer)
+        return QUIET if self.quiet.holds(campaign, known.zone if known else None, moment) else None
+
+    def _among(self, campaign: str, customer: str) -> tuple[Limit, frozenset[str]] | None:
+        known = self.decided.get(customer)
+        if self.win_back is None or campaign not in self.win_back.campaigns or not (known and known.asleep):
+            return None
+        return self.win_back.limit, self.win_back.campaigns
 
     def _reports(self, tokens: Sequence[str], day: date) -> Mapping[str, Sequence[PastMailing]]:
         """What platforms reported of some people: up to the release's day, or to the day of a decision of the past."""
@@ -176,16 +262,62 @@ def frequency_for(
     versions = mails(program, destination)
     if not versions:
         return None
+    return frequency_of(session, ledger, program, destination, as_of, now, versions)
+
+
+def frequency_of(
+    session: Session,
+    ledger: Ledger,
+    program: Program,
+    destination: str,
+    as_of: AsOf,
+    now: Callable[[], datetime],
+    versions: Mapping[str, str],
+) -> Frequency:
+    """`frequency_for` for given campaigns and versions."""
     fatigue = program.settings.fatigue
-    tiers: dict[str, str | None] = {}
-    if fatigue.caps and session.has_table(TIERS):
-        tiers = dict(session.rows(f"select customer_token, tier from {TIERS} where as_of = ?", [as_of.day]))  # noqa: S608
     longest = [choice.days or 0 for choice in program.frequency.values()]
     horizon = max([*longest, *(limit.horizon for limit in limits(fatigue).values())])
     reported = EVENTS_SCHEMA.empty_table()
     if session.has_table("marts.email_events"):
         reported = named_events(session, program, since=as_of.shift(-horizon).day)
-    return Frequency(ledger, destination, as_of, versions, fatigue, tiers, reported, now, _choices(ledger, program))
+    return Frequency(
+        ledger,
+        destination,
+        as_of,
+        versions,
+        fatigue,
+        _decided(session, as_of),
+        reported,
+        now,
+        _choices(ledger, program),
+        _win_back(program),
+        _quiet(program),
+    )
+
+
+def _decided(session: Session, as_of: AsOf) -> dict[str, Decided]:
+    if not session.has_table(TIERS):
+        return {}
+    known = columns_of(session, TIERS)
+    columns = ", ".join(name if name in known else f"null as {name}" for name in ("tier", "asleep", "zone"))
+    rows = session.rows(f"select customer_token, {columns} from {TIERS} where as_of = ?", [as_of.day])  # noqa: S608
+    return {token: Decided(tier, bool(asleep), zone) for token, tier, asleep, zone in rows}
+
+
+def _win_back(program: Program) -> WinBack | None:
+    sunset = program.settings.sunset
+    campaigns = frozenset(name for name, campaign in program.campaigns.items() if campaign.win_back)
+    if sunset is None or not campaigns:
+        return None
+    return WinBack(campaigns, sunset.win_back.sends, sunset.win_back.days)
+
+
+def _quiet(program: Program) -> Quiet | None:
+    settings = program.settings
+    hours = {name: campaign.quiet_hours or settings.quiet_hours for name, campaign in program.campaigns.items()}
+    said = {name: each for name, each in hours.items() if each is not None}
+    return Quiet(said, settings.timezone) if said else None
 
 
 def _choices(ledger: Ledger, program: Program) -> Choices | None:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from personalization.as_of import AsOf
 from personalization.ledger.contacts import Contacts
 from personalization.ledger.export_books import ExportBooks
+from personalization.ledger.frequency import HOLDS
 from personalization.ledger.rejections import Rejections
 from personalization.ledger.schema import now as wall_time
 from personalization.stages.export.adapters.registry import check_fields, destination_of, mapping_version
@@ -47,7 +48,8 @@ class Plan:
         `campaign`, `purpose`, `payload`, `row_hash`, `state` (planned, suppressed, invalid or held), `reason`.
     counts : dict
         Rows that would be sent by retract, remove, change, add; and those that would not: suppressed, invalid,
-        and held: what the destination refused several times waits for its day (see `ledger.rejections`).
+        and held: what the destination refused several times waits for its day (see `ledger.rejections`), and what
+        would put people into an audience in their quiet hours waits for the next run.
     desired, unchanged, present : int
         Contacts that should be there, that are already as they should be, that are there.
     guard : str or None
@@ -186,7 +188,8 @@ def _stopped(rows: pa.Table, cut: Cut, frequency: Frequency | None) -> pa.Table:
         for address, stop in zip(rows["address_token"].to_pylist(), stopped.to_pylist(), strict=True)
     ]
     shown = pc.coalesce(pa.array(words, pa.string()), rows["reason"])
-    states = pc.if_else(stopped, "suppressed", rows["state"])
+    waiting = pc.and_(stopped, pc.is_in(shown, value_set=pa.array(sorted(HOLDS))))
+    states = pc.if_else(waiting, "held", pc.if_else(stopped, "suppressed", rows["state"]))
     names = rows.schema.names
     return rows.set_column(names.index("state"), "state", states).set_column(names.index("reason"), "reason", shown)
 

@@ -30,7 +30,7 @@ _PLANNED = {
     "add": "create",
     "suppressed": "stop: no consent",
     "invalid": "leave: does not fit",
-    "held": "hold: refused before",
+    "held": "hold for a later run",
 }
 
 

@@ -13,8 +13,13 @@ REASONS = {
     "holdout": "held out to measure",
     "incomplete_data": "too little known",
     "already_mailed": "had this campaign already",
+    "sunset": "inactive for long, left alone",
+    "win_back_cap": "had a win-back mail already",
     "fatigue_gap": "mailed too recently",
     "fatigue_cap": "mailed too often",
+    "own_frequency": "wants mail less often",
+    "governor": "left out while too many complain",
+    "quiet_hours": "waits for the end of the quiet hours",
 }
 VERDICTS = {
     "difference": "the arms differ",
