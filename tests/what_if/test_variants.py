@@ -59,13 +59,13 @@ def test_the_gap_goes_by_two_names_and_the_last_said_counts(program: Program, ch
 
 
 def test_a_section_that_was_left_out_is_made(program: Program) -> None:
-    changes = ["sunset.inactive_days=90", "governor.complaints.warn=0.002", "quiet_hours.from=22:00"]
+    changes = ["sunset.inactive_days=90", "governor.days=7", "quiet_hours.from=22:00"]
     with program_with(program, changes) as changed:
         settings = changed.settings
         assert settings.sunset is not None
         assert settings.sunset.inactive_days == 90
         assert settings.governor is not None
-        assert settings.governor.complaints.warn == 0.002
+        assert settings.governor.days == 7
         assert settings.quiet_hours is not None
         assert settings.quiet_hours.begin == "22:00"
 
