@@ -212,6 +212,7 @@ def _bring_up_to_date(
     from personalization.stages.normalise.touched import collect_touched, follow_touched
     from personalization.stages.scoring.inputs import population
     from personalization.stages.scoring.touched import score_touched
+    from personalization.stages.segments.topics import read_topics
     from personalization.stages.segments.touched import evaluate_touched
     from personalization.stages.sync.identity import publish_identity, update_identity
     from personalization.stages.sync.identity_links import record_links
@@ -241,6 +242,7 @@ def _bring_up_to_date(
             as_of,
             workspace.history,
             may_be_scored=lambda among: population(runtime, session, as_of, among=among),
+            chosen_topics=lambda among: read_topics(session, runtime.ledger, as_of, among),
         )
     with done.timed("decisions", on_progress):
         if only_theirs:

@@ -125,6 +125,11 @@ _ENGINE_TYPES: Mapping[Type, tuple[str, ...]] = {
 }
 
 
+def topic_field(topic: str) -> str:
+    """The profile field that tells whether a person chose to read about a topic of consent.yaml."""
+    return f"topic_{topic}"
+
+
 @dataclass(frozen=True)
 class Catalog:
     """The names a rule can use.
@@ -144,7 +149,8 @@ class Catalog:
     def of(cls, program: Program) -> Catalog:
         """The catalog of a program: the fixed fields, its score bands as allowed values, its segments."""
         bands = tuple(program.settings.scoring.bands)
-        fields = {**FIELDS, "purchase_band": Field("text", FIELDS["purchase_band"].title, values=bands)}
+        topics = {topic_field(name): Field("boolean", f"chose to read about {name}") for name in program.topics}
+        fields = {**FIELDS, **topics, "purchase_band": Field("text", FIELDS["purchase_band"].title, values=bands)}
         return cls(fields, EVENTS, frozenset(program.segments))
 
     def verify(self, session: Session, table: str = "segments.profile") -> None:

@@ -29,6 +29,7 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
     def segments(context: dg.AssetExecutionContext, runtime: RuntimeResource) -> Iterator[dg.MaterializeResult]:
         from personalization.stages.scoring.inputs import population
         from personalization.stages.segments.evaluate import evaluate_segments
+        from personalization.stages.segments.topics import read_topics
 
         rt = runtime.get()
         day = as_of(context, rt)
@@ -42,6 +43,7 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
                 rt.workspace.history,
                 only=chosen,
                 may_be_scored=lambda: population(rt, session, day),
+                chosen_topics=lambda: read_topics(session, rt.ledger, day),
             )
             summaries = evaluation.summaries
             rows = {

@@ -22,6 +22,7 @@ from personalization.stages.segments.inputs import segment_keys
 from personalization.stages.segments.profile import PROFILE, write_profile
 from personalization.stages.segments.reuse import Work, to_do
 from personalization.stages.segments.tables import SegmentSummary, write_tables
+from personalization.stages.segments.topics import NOTHING_CHOSEN
 from personalization.warehouse import Session
 
 _LAST_GOOD = "_last_good"
@@ -63,6 +64,7 @@ def evaluate_segments(
     history: Path,
     only: Collection[str] | None = None,
     may_be_scored: Callable[[], pa.Table] | None = None,
+    chosen_topics: Callable[[], pa.Table] | None = None,
 ) -> Evaluation:
     """Bring segments up to date for one day: their rows in the day file and the tables.
 
@@ -82,6 +84,8 @@ def evaluate_segments(
     may_be_scored : callable, optional
         Gives the `customer_token` of those who may be scored: nobody else keeps a place that a score gave them on an
         earlier day. Default: everybody may.
+    chosen_topics : callable, optional
+        Gives what people chose to read about (`read_topics`). Default: nobody chose anything.
 
     Raises
     ------
@@ -91,7 +95,8 @@ def evaluate_segments(
     rules = program_rules(program)
     chosen = [name for name in program.segments if only is None or name in only]
     files = DayFiles(history)
-    write_profile(session, rules.catalog, as_of)
+    topics = chosen_topics() if chosen_topics else NOTHING_CHOSEN
+    write_profile(session, rules.catalog, as_of, program.topics, topics)
     keys = segment_keys(session, program, rules.segments, as_of, files, chosen)
     last = read_markers(session, files, as_of)
     work = to_do(chosen, rules.segments, keys, {name: marker.key for name, marker in last.items()})

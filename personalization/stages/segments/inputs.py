@@ -23,7 +23,8 @@ from personalization.rules import Rule, needed
 from personalization.rules.compile import CUSTOMER_DAY
 from personalization.rules.order import children_first
 from personalization.stages.segments.day_files import DayFiles
-from personalization.stages.segments.profile import FEATURES, SCORES
+from personalization.stages.segments.profile import FEATURES, PROFILE, SCORES
+from personalization.stages.segments.topics import reads_topics
 from personalization.warehouse import Session
 from personalization.warehouse.versions import content_version
 
@@ -55,6 +56,8 @@ SOURCES: tuple[Source, ...] = (
     _table(FEATURES, lambda rule: True),  # it says who the customers are, too
     _table(SCORES, lambda rule: bool(rule.fields & set(SCORE_COLUMNS))),
     _table(CUSTOMER_DAY, lambda rule: bool(rule.behaviours)),
+    # what people chose to read about comes from the ledger: the profile notes what it was made from
+    Source("topics", reads_topics, lambda session, _files, _as_of: session.note(PROFILE) or ""),
 )
 
 

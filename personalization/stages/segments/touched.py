@@ -24,8 +24,9 @@ from personalization.stages.segments.evaluate import (
     reads_scores,
     too_incomplete,
 )
-from personalization.stages.segments.profile import PROFILE, SCORES
+from personalization.stages.segments.profile import PROFILE, SCORES, profile_query
 from personalization.stages.segments.tables import read_summaries, write_touched_tables
+from personalization.stages.segments.topics import CHOSEN, NOTHING_CHOSEN
 from personalization.warehouse import Session
 from personalization.warehouse.touched_models import TOUCHED, touched_rows
 
@@ -40,6 +41,7 @@ def evaluate_touched(
     history: Path,
     *,
     may_be_scored: Callable[[str | None], pa.Table] | None = None,
+    chosen_topics: Callable[[str | None], pa.Table] | None = None,
 ) -> bool:
     """Replace the rows of the people in `_touched` in the profile and the segments. Call it in a transaction.
 
@@ -47,6 +49,8 @@ def evaluate_touched(
     ----------
     may_be_scored : callable, optional
         As of `evaluate_segments`; called with the table of the customers who are meant, or None for all.
+    chosen_topics : callable, optional
+        Likewise.
 
     Returns
     -------
@@ -55,14 +59,15 @@ def evaluate_touched(
         others among all customers, and all were evaluated.
     """
     rules = program_rules(program)
-    _write_profile(session, as_of)
+    _write_profile(session, program, as_of, chosen_topics(TOUCHED) if chosen_topics else NOTHING_CHOSEN)
     shares = completeness(session, rules.segments, as_of)
     incomplete = too_incomplete(program, shares, program.segments)
     summaries = read_summaries(session, as_of)
     before = {name for name, summary in summaries.items() if summary.state == "incomplete"}
     if incomplete != before or summaries.keys() != program.segments.keys():
         everybody = partial(may_be_scored, None) if may_be_scored is not None else None
-        evaluate_segments(session, program, as_of, history, may_be_scored=everybody)
+        chosen = partial(chosen_topics, None) if chosen_topics is not None else None
+        evaluate_segments(session, program, as_of, history, may_be_scored=everybody, chosen_topics=chosen)
         return False
     files = DayFiles(history)
     versions = read_last_good(session, files, as_of, incomplete)
@@ -85,16 +90,10 @@ def evaluate_touched(
     return True
 
 
-def _write_profile(session: Session, as_of: AsOf) -> None:
-    session.execute(
-        f"""
-        create or replace temp table {TOUCHED_PROFILE} as
-        select p.*, s.purchase_score, s.purchase_band
-        from {touched_rows("features.customer_profile")} as p
-        left join {SCORES} as s using (as_of, customer_token)
-        where p.as_of = date '{as_of.key}'
-        """  # noqa: S608  (tables of ours)
-    )
+def _write_profile(session: Session, program: Program, as_of: AsOf, chosen: pa.Table) -> None:
+    query = profile_query(touched_rows("features.customer_profile"), SCORES, program.topics)
+    with session.registered(**{CHOSEN: chosen}):
+        session.execute(f"create or replace temp table {TOUCHED_PROFILE} as {query}", [as_of.day])
     session.replace_rows(
         PROFILE, f"as_of = date '{as_of.key}' and customer_token in (from {TOUCHED})", f"from {TOUCHED_PROFILE}"
     )
