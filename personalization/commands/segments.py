@@ -41,6 +41,23 @@ def preview(
 
 
 @app.command()
+def hygiene(as_of: AsOfOption = None, as_json: JsonFlag = False) -> None:
+    """Show segments that are empty, jump in size, are used by nothing, twice the same or stale, with a suggestion."""
+    from personalization.stages.monitoring.console import hygiene_renderables
+    from personalization.stages.segments.hygiene import hygiene as findings
+
+    runtime = current_runtime()
+    day = day_of(runtime, as_of, latest=True)
+    with runtime.warehouse.connect(read_only=True) as session:
+        found = findings(session, runtime.program, day)
+    if as_json:
+        print_json([each.to_dict() for each in found])
+        return
+    for renderable in hygiene_renderables(found, len(runtime.program.segments)):
+        out.print(renderable)
+
+
+@app.command()
 def diff(
     since: Annotated[str, typer.Argument(metavar="COMMIT", help="The program to compare with, in git.")] = "HEAD",
     as_of: AsOfOption = None,

@@ -105,4 +105,4 @@ def test_a_persons_own_frequency_holds_at_the_cut(shop: Shop) -> None:
     shop.decide(later)
     plan = shop.plan("file", later)
     stopped = [row for row in plan.rows.to_pylist() if row["state"] == "suppressed"]
-    assert [(row["customer_token"], row["reason"]) for row in stopped] == [(shop.customer(1), "fatigue_cap")]
+    assert [(row["customer_token"], row["reason"]) for row in stopped] == [(shop.customer(1), "own_frequency")]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from personalization.program.models import Fatigue
-from personalization.stages.decisions.gates import SEND, gates
+from personalization.as_of import AsOf
+from personalization.ledger.frequency import QUIET
+from personalization.program import load_program
+from personalization.stages.decisions.gates import GOVERNED, SEND, gates
 from personalization.stages.experiments.readout import Verdict
 from personalization.stages.monitoring.metrics import BASELINES
 from personalization.stages.monitoring.report.values import cell, count, gain, p_value, points, share
@@ -16,7 +19,9 @@ from personalization.stages.scoring import candidates
 
 
 def test_every_gate_has_words() -> None:
-    assert {SEND, *(gate.code for gate in gates(Fatigue()))} == set(REASONS)
+    program = load_program(Path(__file__).parents[2] / "program")
+    day = AsOf(program.settings.start)
+    assert {SEND, GOVERNED, QUIET, *(gate.code for gate in gates(program, day))} == set(REASONS)
 
 
 def test_every_verdict_has_words() -> None:

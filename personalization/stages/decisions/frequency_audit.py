@@ -40,7 +40,7 @@ def too_often(session: Session, ledger: Ledger, program: Program, as_of: AsOf) -
         """,  # noqa: S608
         [as_of.day],
     )
-    if not len(sent):
+    if not len(sent) or not session.has_table(TIERS):
         return []
     with session.registered(_sent=sent):
         people = _People(session, ledger, program, as_of)

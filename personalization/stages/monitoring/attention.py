@@ -42,6 +42,7 @@ def findings(summary: RunSummary, failed_checks: Sequence[str] = ()) -> list[Fin
         *_data(known(summary.data)),
         *_model(known(summary.model)),
         *_segments(summary),
+        *_governor(summary),
         *_experiments(summary),
         *_missing(summary),
     ]
@@ -112,6 +113,34 @@ def _segments(summary: RunSummary) -> Iterator[Finding]:
         names = [f"“{row.title}”" for row in known(summary.segments) if row.state == state]
         if names:
             yield Finding(f"{words.capitalize()} {listing(names)}.", "segments.html", "See the segments")
+
+    kinds = ("exploding", "collapsing", "unused", "duplicate", "stale")  # empty ones are named above
+    for kind in kinds:
+        names = [f"“{row.title}”" for row in summary.hygiene if row.kind == kind]
+        if names:
+            what = f"{counted(len(names), 'segment')} {_UNTIDY[kind].format(be='is' if len(names) == 1 else 'are')}"
+            yield Finding(f"{what}: {listing(names)}.", "segments.html", "See suggestions")
+
+
+_UNTIDY = {
+    "exploding": "suddenly far larger than usual",
+    "collapsing": "suddenly far smaller than usual",
+    "unused": "that nothing uses",
+    "duplicate": "that {be} another one’s double",
+    "stale": "that {be} stale",
+}
+
+
+def _governor(summary: RunSummary) -> Iterator[Finding]:
+    for row in summary.governor:
+        if row.state != "free":
+            does = "nobody is mailed" if row.kept_share == 0 else f"{row.kept_share:.0%} of the people are kept"
+            yield Finding(
+                f"The governor holds “{row.title}” down since {row.since}: {does}. Of the last {row.sends:,} sends "
+                f"{row.complaint_rate:.2%} brought a complaint, {row.unsubscribe_rate:.2%} an unsubscribe.",
+                "decisions.html",
+                "See the rates",
+            )
 
 
 def _experiments(summary: RunSummary) -> Iterator[Finding]:

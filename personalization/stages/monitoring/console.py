@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from personalization.plan import RunPlan
     from personalization.stages.export.planner import Plan
     from personalization.stages.export.status import Status
+    from personalization.stages.segments.hygiene import Finding as HygieneFinding
     from personalization.stages.segments.preview import SegmentPreview
     from personalization.what_if.decisions import Simulation
     from personalization.what_if.segments import SegmentDifference
@@ -158,6 +159,17 @@ def difference_renderables(differences: Sequence[SegmentDifference]) -> Iterator
             rule = "unchanged" if each.before == each.after else f"{each.before or 'none'} → {each.after or 'none'}"
             _row(table, each.segment, each.size_before, each.size_after, each.enter, each.leave, rule)
         yield table
+
+
+def hygiene_renderables(found: Sequence[HygieneFinding], segments: int) -> Iterator[RenderableType]:
+    """What there is to tidy up among segments."""
+    if not found:
+        yield Text(f"{segments:,} segments, nothing to tidy up.")
+        return
+    table = _table("Segments to tidy up", ["segment", "what"], [], ["found", "suggestion"])
+    for each in found:
+        _row(table, each.segment, each.kind, each.found, each.suggestion)
+    yield table
 
 
 def simulation_renderables(found: Simulation) -> Iterator[RenderableType]:

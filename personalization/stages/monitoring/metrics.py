@@ -19,12 +19,15 @@ from personalization.stages.monitoring.summary import (
     DecisionCount,
     EndReason,
     ExportRun,
+    GovernorState,
     Missing,
     ModelQuality,
     Outcome,
     RunSummary,
+    SegmentFinding,
     SegmentRow,
 )
+from personalization.stages.segments.hygiene import hygiene
 from personalization.warehouse import Session
 
 if TYPE_CHECKING:
@@ -82,6 +85,8 @@ def summarise(
         export=export,
         experiments=read_outs,
         mailings=experiments.conversion_by_kind(read_outs),
+        hygiene=segment_findings(session, program, as_of),
+        governor=governor_states(session, program, as_of),
     )
 
 
@@ -187,6 +192,32 @@ def decisions(session: Session, program: Program, as_of: AsOf) -> list[DecisionC
         found,
         key=lambda row: (order.get(row.campaign, len(order)), row.campaign, row.outcome, -row.customers, row.reason),
     )
+
+
+def segment_findings(session: Session, program: Program, as_of: AsOf) -> list[SegmentFinding]:
+    """What wants tidying up among the segments; nothing before they were evaluated."""
+    if not session.has_table("segments.summary"):
+        return []
+    return [SegmentFinding(**each.to_dict()) for each in hygiene(session, program, as_of)]
+
+
+def governor_states(session: Session, program: Program, as_of: AsOf) -> list[GovernorState]:
+    """The governor's state for all campaigns together, then for each in the order of the program."""
+    if not session.has_table("decisions.governor"):
+        return []
+    rows = session.rows(
+        """
+        select campaign, state, kept_share, since, sends, complaints, complaint_rate, unsubscribes, unsubscribe_rate
+        from decisions.governor where as_of = ?
+        """,
+        [as_of.day],
+    )
+    order = {name: number for number, name in enumerate(program.campaigns)}
+    found = [
+        GovernorState(name, program.campaigns[name].title if name in order else name or "All campaigns", *rest)
+        for name, *rest in rows
+    ]
+    return sorted(found, key=lambda row: (row.campaign is not None, order.get(row.campaign or "", len(order))))
 
 
 def audience(session: Session, as_of: AsOf) -> Audience | Missing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -203,6 +203,33 @@ class ExperimentArm:
 
 
 @dataclass(frozen=True)
+class SegmentFinding:
+    """What wants tidying up at a segment, and a suggestion."""
+
+    segment: str
+    title: str
+    kind: str
+    found: str
+    suggestion: str
+
+
+@dataclass(frozen=True)
+class GovernorState:
+    """What the governor does to a campaign, or to all (`campaign` is None), and the rates of the days before."""
+
+    campaign: str | None
+    title: str
+    state: str
+    kept_share: float
+    since: date | None
+    sends: int
+    complaints: int
+    complaint_rate: float
+    unsubscribes: int
+    unsubscribe_rate: float
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """Everything the short table and the report say about one day."""
 
@@ -221,10 +248,12 @@ class RunSummary:
     export: list[ExportRun] | Missing
     experiments: list[ExperimentArm] | Missing
     mailings: list[MailingKind] | Missing
+    hygiene: list[SegmentFinding] = field(default_factory=list)
+    governor: list[GovernorState] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON. A missing part is `{"missing": table, "stage": stage}`."""
-        plain = {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        plain = {part.name: _plain(getattr(self, part.name)) for part in dataclasses.fields(self)}
         if not isinstance(self.export, Missing):
             plain["export"] = [
                 {**run.books.to_dict(), "reasons": [_plain(reason) for reason in run.reasons]} for run in self.export
@@ -260,6 +289,8 @@ class RunSummary:
         for arm in known(self.experiments):
             if arm.diff is not None:
                 yield f"experiments.{arm.experiment}.{arm.comparison}.{arm.arm}.diff", arm.diff
+        for state in self.governor:
+            yield f"governor.{state.campaign or 'all'}.kept_share", state.kept_share
         for decision in known(self.decisions):
             yield f"decisions.{decision.campaign}.{decision.outcome}.{decision.reason}", decision.customers
 
@@ -284,7 +315,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Missing):
         return {"missing": value.table, "stage": value.stage}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {part.name: _plain(getattr(value, part.name)) for part in dataclasses.fields(value)}
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, date):

@@ -1,4 +1,4 @@
-"""One check a segment: it was complete enough to be evaluated, and somebody is in it. It warns and blocks nothing."""
+"""Checks that warn and block nothing: each segment is complete enough and not empty; nothing wants tidying up."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,9 @@ import dagster as dg
 
 from personalization.program import Program
 from personalization.resources import RuntimeResource, as_of
-from personalization.stages.segments.assets import segment_key
+from personalization.stages.segments.assets import SUMMARY, segment_key
 
-CHECK = "complete_and_not_empty"
+CHECK, HYGIENE = "complete_and_not_empty", "hygiene"
 
 
 def checks(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
@@ -26,6 +26,14 @@ def checks(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
                 description="Enough is known about the customers, and the segment has members.",
             )
             for name in program.segments
+        ]
+        + [
+            dg.AssetCheckSpec(
+                HYGIENE,
+                asset=SUMMARY,
+                partitions_def=daily,
+                description="No segment is empty, jumps in size, is used by nothing, twice the same, or stale.",
+            )
         ],
         can_subset=True,
         pool="warehouse",
@@ -33,6 +41,8 @@ def checks(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
     def segments_checks(
         context: dg.AssetCheckExecutionContext, runtime: RuntimeResource
     ) -> Iterator[dg.AssetCheckResult]:
+        from personalization.stages.segments.hygiene import hygiene
+
         rt = runtime.get()
         day = as_of(context, rt)
         with rt.warehouse.connect(read_only=True) as session:
@@ -42,7 +52,17 @@ def checks(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
                     "select segment, state, completeness from segments.summary where as_of = ?", [day.day]
                 )
             }
+            untidy = hygiene(session, rt.program, day)
         selected = {key.asset_key for key in context.selected_asset_check_keys}
+        if SUMMARY in selected:
+            yield dg.AssetCheckResult(
+                check_name=HYGIENE,
+                asset_key=SUMMARY,
+                passed=not untidy,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=f"{len(untidy)} things to tidy up" if untidy else "Nothing to tidy up.",
+                metadata={"findings": dg.MetadataValue.md("\n".join(f"- {finding}" for finding in untidy[:50]))},
+            )
         for name, segment in program.segments.items():
             if segment_key(name) not in selected:
                 continue

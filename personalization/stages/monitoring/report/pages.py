@@ -91,8 +91,16 @@ def render_pages(
             "importance": figures.feature_importance(series.importance),
             "calibration": figures.calibration(series.calibration),
         },
-        "segments": {"sizes": figures.segment_sizes(summary), "segments": tables.segments(summary)},
-        "decisions": {"reasons": figures.decisions_by_reason(summary), "decisions": tables.decisions(summary)},
+        "segments": {
+            "sizes": figures.segment_sizes(summary),
+            "segments": tables.segments(summary),
+            "hygiene": tables.hygiene(summary),
+        },
+        "decisions": {
+            "reasons": figures.decisions_by_reason(summary),
+            "decisions": tables.decisions(summary),
+            "governor": tables.governor(summary),
+        },
         "export": {
             "books": tables.books(summary),
             "operations": tables.export_operations(summary),

@@ -187,6 +187,50 @@ def decisions(summary: RunSummary) -> Table | Missing:
     )
 
 
+def hygiene(summary: RunSummary) -> Table:
+    return Table(
+        "hygiene",
+        "Segments to tidy up",
+        "Empty, jumping in size against their own history, used by nothing, twice the same, or stale.",
+        [Column("Segment"), Column("What", "badge"), Column("Found"), Column("Suggestion")],
+        [(row.title, row.kind, row.found, row.suggestion) for row in summary.hygiene],
+        note="Nothing to tidy up.",
+    )
+
+
+def governor(summary: RunSummary) -> Table:
+    return Table(
+        "governor",
+        "The governor",
+        "From `decisions.governor`. Fewer people are mailed while too many complain or unsubscribe: the share that is "
+        "kept, the most engaged first. Rates are of the sends of the days before.",
+        [
+            Column("Campaign"),
+            Column("State", "badge"),
+            Column("Kept", "share"),
+            Column("Sends", "count"),
+            Column("Complaints", "count"),
+            Column("of sends"),
+            Column("Unsubscribes", "count"),
+            Column("of sends"),
+        ],
+        [
+            (
+                row.title,
+                row.state,
+                row.kept_share,
+                row.sends,
+                row.complaints,
+                f"{row.complaint_rate:.2%}",
+                row.unsubscribes,
+                f"{row.unsubscribe_rate:.2%}",
+            )
+            for row in summary.governor
+        ],
+        note="The program has no governor.",
+    )
+
+
 def books(summary: RunSummary) -> Table | Missing:
     if isinstance(summary.export, Missing):
         return summary.export
