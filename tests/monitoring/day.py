@@ -163,7 +163,9 @@ _TABLES = [
     """create table segments.summary as from (values
         (date '2017-12-03', 'young', 'Young families', 7, 13, 40, 0.175, 0.3, 'incomplete', 2, 5, 'a'),
         (date '2017-12-03', 'loyal', 'Comes every week', 21, 0, 40, 0.525, 1.0, 'ok', 4, 1, 'a')
-        ) t(as_of, segment, title, size, held, candidates, share, completeness, state, entered, exited, version)""",
+        ) t(
+            as_of, segment, title, size, held, candidates, share, completeness, state, entered, exited, rule_version
+        )""",
     """create table segments.membership as
         select date '2017-12-03' as as_of, 'loyal' as segment, 't1_k_c' || i as customer_token, 'in' as status
         from range(21) r(i)

@@ -66,7 +66,7 @@ def test_all_segments_with_metadata_and_checks(definitions: dg.Definitions) -> N
     assert metadata["rule"] == "NOT in_segment('busy') AND NOT did('mailing', within => '7 days')"
     assert metadata["in words"].startswith("is not in segment 'busy' and not: was mailed in the 7 days before")
     passed = {each.asset_key.path[-1]: each.passed for each in result.get_asset_check_evaluations()}
-    assert passed == {"busy": True, "likely": False, "not_busy": True, "nobody": False}
+    assert passed == {"busy": True, "likely": False, "not_busy": True, "nobody": False, "summary": False}
     assert {each.severity for each in result.get_asset_check_evaluations()} == {dg.AssetCheckSeverity.WARN}
 
 

@@ -114,8 +114,7 @@ def _segments(summary: RunSummary) -> Iterator[Finding]:
         if names:
             yield Finding(f"{words.capitalize()} {listing(names)}.", "segments.html", "See the segments")
 
-    kinds = ("exploding", "collapsing", "unused", "duplicate", "stale")  # empty ones are named above
-    for kind in kinds:
+    for kind in _UNTIDY:  # empty ones are named above, unused ones are no matter of today
         names = [f"“{row.title}”" for row in summary.hygiene if row.kind == kind]
         if names:
             what = f"{counted(len(names), 'segment')} {_UNTIDY[kind].format(be='is' if len(names) == 1 else 'are')}"
@@ -125,7 +124,6 @@ def _segments(summary: RunSummary) -> Iterator[Finding]:
 _UNTIDY = {
     "exploding": "suddenly far larger than usual",
     "collapsing": "suddenly far smaller than usual",
-    "unused": "that nothing uses",
     "duplicate": "that {be} another one’s double",
     "stale": "that {be} stale",
 }

@@ -19,6 +19,8 @@ from personalization.rules.compile import CUSTOMER_DAY
 from personalization.stages.segments.tables import MEMBERSHIP, SUMMARY
 from personalization.warehouse import Session
 
+PRESSING = ("empty", "exploding", "collapsing", "duplicate", "stale")
+"""Kinds that warn. A segment is often written before the campaign that uses it: to be unused is only told."""
 KINDS = ("empty", "exploding", "collapsing", "unused", "duplicate", "stale")
 HISTORY_DAYS = 56
 LEAST_HISTORY = 3
