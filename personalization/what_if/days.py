@@ -24,9 +24,9 @@ from personalization.stages.decisions.campaigns import runs_on
 from personalization.stages.decisions.decide import DECISIONS, decide_day
 from personalization.stages.decisions.fatigue import TIERS
 from personalization.stages.decisions.governed import GOVERNOR
-from personalization.stages.export.frequency import frequency_of
+from personalization.stages.export.frequency import Frequency, frequency_of
 from personalization.warehouse import Session
-from personalization.what_if.days_data import add_answers, begin, next_day, past
+from personalization.what_if.days_data import add_answers, begin, next_day, past, tier_sizes
 from personalization.what_if.days_record import Act, DayTotals, Mail, Record
 from personalization.what_if.response import ResponseModel
 
@@ -89,18 +89,25 @@ class _Simulation:
         self.start, self.plan, self.record = start, plan, record
         self.running = [name for name, campaign in program.campaigns.items() if runs_on(campaign, start)]
         self.audience: dict[str, str] = {}
+        self.moment = start.instant
         self.rows = 0
 
     def day(self, number: int) -> None:
         as_of, program = self.start.shift(number), self._program(number)
         next_day(self.session, program, as_of)
+        if number % 7 == 0:
+            sizes = tier_sizes(self.session, program, as_of)
+            self.record.tier_sizes |= {(number // 7 + 1, tier): size for tier, size in sizes.items()}
         decided = decide_day(self.session, self.ledger, program, as_of)
         wanted = self._wanted(as_of)
         self._leave(wanted, as_of)
         released: list[Mail] = []
         held = refused = 0
+        versions = {name: str(campaign.version) for name, campaign in program.campaigns.items()}
+        frequency = frequency_of(self.session, self.ledger, program, DESTINATION, as_of, lambda: self.moment, versions)
         for hour in self.plan.hours:
-            mails, held, refused = self._export(program, as_of, wanted, hour)
+            self.moment = datetime.combine(as_of.day, time(hour), ZoneInfo(as_of.timezone))
+            mails, held, refused = self._export(frequency, as_of, wanted)
             released += mails
         answers = self._answer(program, released, as_of, number)
         self.record.mails += released
@@ -152,15 +159,12 @@ class _Simulation:
             del self.audience[address]
 
     def _export(
-        self, program: Program, as_of: AsOf, wanted: Sequence[dict[str, Any]], hour: int
+        self, frequency: Frequency, as_of: AsOf, wanted: Sequence[dict[str, Any]]
     ) -> tuple[list[Mail], int, int]:
-        """Release who may be released at an hour: mails, how many are held, how many are refused."""
-        moment = datetime.combine(as_of.day, time(hour), ZoneInfo(as_of.timezone))
+        """Release who may be released at this moment: mails, how many are held, how many are refused."""
         waiting = [row for row in wanted if self.audience.get(row["email_token"]) != row["campaign"]]
         rows = {self.rows + index: row for index, row in enumerate(waiting, 1)}
         self.rows += len(waiting)
-        versions = {name: str(campaign.version) for name, campaign in program.campaigns.items()}
-        frequency = frequency_of(self.session, self.ledger, program, DESTINATION, as_of, lambda: moment, versions)
         asked = [_row(number, row) for number, row in rows.items()]
         with self.ledger.begin() as connection:
             stopped = frequency.reserve(connection, asked, _Alone())
@@ -170,7 +174,7 @@ class _Simulation:
         for number in allowed:
             row = rows[number]
             self.audience[row["email_token"]] = row["campaign"]
-            mails.append(Mail(row["customer_token"], as_of.day, row["campaign"], row["tier"], moment, row["zone"]))
+            mails.append(Mail(row["customer_token"], as_of.day, row["campaign"], row["tier"], self.moment, row["zone"]))
         held = sum(reason in HOLDS for reason in stopped.values())
         return mails, held, len(stopped) - held
 

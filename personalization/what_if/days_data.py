@@ -11,8 +11,9 @@ from personalization.as_of import AsOf
 from personalization.program import Program
 from personalization.rules import evaluation_query, program_rules
 from personalization.rules.compile import CUSTOMER_DAY
+from personalization.stages.decisions.campaigns import named_rules
 from personalization.stages.decisions.candidates import MEMBERSHIP, PROFILE, columns_of
-from personalization.stages.decisions.fatigue import SENDS
+from personalization.stages.decisions.fatigue import SENDS, tier_name
 from personalization.stages.decisions.permission import read_permissions
 from personalization.warehouse import Session
 from personalization.what_if.days_record import Act, Mail
@@ -147,6 +148,18 @@ def _memberships(session: Session, program: Program, as_of: AsOf) -> None:
             f" case when \"{name}\" then 'in' else 'held' end as status from _outcome where \"{name}\"{held}"
         )
     session.execute(f"insert into {MEMBERSHIP} by name {' union all '.join(parts)}")
+
+
+def tier_sizes(session: Session, program: Program, as_of: AsOf) -> dict[str, int]:
+    """How many people each tier has on a day."""
+    rules = program_rules(program).caps
+    named = named_rules([], rules)
+    if not named:
+        query = f"select customer_token from {PROFILE} where as_of = date '{as_of.key}'"  # noqa: S608
+    else:
+        query = evaluation_query(named, as_of, membership=MEMBERSHIP)
+    tier = f"coalesce({tier_name(program.settings.fatigue)}, 'no tier')"
+    return dict(session.rows(f"select {tier} as tier, count(*) from ({query}) group by tier"))  # noqa: S608
 
 
 def add_answers(session: Session, as_of: AsOf, events: Sequence[tuple[str, str, str]]) -> None:

@@ -47,7 +47,15 @@ class DayTotals:
 
 @dataclass
 class Record:
-    """The whole simulation."""
+    """The whole simulation.
+
+    Attributes
+    ----------
+    choices : dict
+        By person at most so many mails in so many days, as the person chose.
+    tier_sizes : dict
+        People of each tier on the first day of each week, by week (from 1) and tier.
+    """
 
     start: date
     program: Program
@@ -56,7 +64,7 @@ class Record:
     acts: list[Act] = field(default_factory=list)
     days: list[DayTotals] = field(default_factory=list)
     choices: dict[str, tuple[int, int]] = field(default_factory=dict)
-    own_rule_of_sunset: bool = False
+    tier_sizes: dict[tuple[int, str], int] = field(default_factory=dict)
 
     @property
     def sent(self) -> list[Mail]:
@@ -82,7 +90,7 @@ class Record:
         return found
 
     def per_week(self) -> list[dict[str, Any]]:
-        """Mails for each 100 people of a tier and week. A person counts for the tiers of their mails of the week."""
+        """Mails, and people who got any, by week (from 1) and tier."""
         weeks: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
         for mail in self.sent:
             weeks[(mail.day - self.start).days // 7, mail.tier or "no tier"].append(mail.person)

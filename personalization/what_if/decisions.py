@@ -13,7 +13,7 @@ from personalization.errors import DataError
 from personalization.program import Program
 from personalization.runtime import Runtime
 from personalization.stages.decisions.campaigns import running_campaigns
-from personalization.stages.decisions.decide import DECISIONS, check_names, decide, require_inputs
+from personalization.stages.decisions.decide import DECISIONS, check_names, decide, read_releases, require_inputs
 from personalization.stages.decisions.permission import read_permissions
 from personalization.warehouse import Session, Warehouse
 
@@ -96,7 +96,9 @@ def _decided(
     require_inputs(session, as_of)
     campaigns = running_campaigns(program, as_of)
     purposes = (running.campaign.purpose for running in campaigns)
-    decided = decide(session, program, campaigns, read_permissions(runtime.ledger, session, purposes, as_of), as_of)
+    permissions = read_permissions(runtime.ledger, session, purposes, as_of)
+    releases = read_releases(runtime.ledger, program, campaigns, as_of)
+    decided = decide(session, program, campaigns, permissions, as_of, releases)
     blocks = "".join(f", '{block}=' || coalesce(\"{block}\", '')" for block in program.blocks)
     session.execute(f"""
         create or replace temp table {table} as

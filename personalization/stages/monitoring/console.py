@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from personalization.stages.export.status import Status
     from personalization.stages.segments.hygiene import Finding as HygieneFinding
     from personalization.stages.segments.preview import SegmentPreview
+    from personalization.what_if.days_record import Record
     from personalization.what_if.decisions import Simulation
     from personalization.what_if.segments import SegmentDifference
 
@@ -183,6 +184,19 @@ def simulation_renderables(found: Simulation) -> Iterator[RenderableType]:
     yield Text(
         f"\n{found.sends_now:,} mails now, {found.sends_then:,} then: {found.gained:,} people gained,"
         f" {found.lost:,} lost, {found.moved:,} with other content"
+    )
+
+
+def days_renderables(record: Record) -> Iterator[RenderableType]:
+    """What many simulated days came to."""
+    table = _table(f"{len(record.days)} simulated days from {record.start}", ["rule"], ["times broken"])
+    for rule, times in record.violations().items():
+        _row(table, rule, times)
+    yield table
+    lowest = min(record.days, key=lambda each: each.kept_share)
+    yield Text(
+        f"\n{len(record.sent):,} mails to {record.people:,} people; the governor kept at least {lowest.kept_share:.0%}"
+        + (f" of the people ({lowest.day})" if lowest.kept_share < 1 else " all the time")
     )
 
 

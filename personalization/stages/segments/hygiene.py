@@ -237,7 +237,8 @@ def _incomplete_since(days: list[_Day]) -> date | None:
 def _events(name: str, rules: ProgramRules) -> set[str]:
     """Kinds of events that a segment looks at, directly or through segments it refers to."""
     nodes = (node for part in needed({name}, rules.segments) for node in rules.segments[part].condition.walk())
-    return {node.event for node in nodes if isinstance(getattr(node, "event", None), str)}
+    events = (getattr(node, "event", None) for node in nodes)
+    return {event for event in events if isinstance(event, str)}
 
 
 def _last_events(session: Session, as_of: AsOf) -> dict[str, date]:

@@ -66,8 +66,8 @@ def render_pages(
     failed_checks : sequence of str
         Names of asset checks that failed.
     """
-    environment = _environment()
-    css = environment.get_template("report.css").render(light=css_variables("light"), dark=css_variables("dark"))
+    templates = environment()
+    css = templates.get_template("report.css").render(light=css_variables("light"), dark=css_variables("dark"))
     content: dict[str, dict[str, Any]] = {
         "index": {
             "sentences": sentences.executive_summary(summary),
@@ -115,7 +115,7 @@ def render_pages(
     }
     shared = {"summary": summary, "pages": PAGES, "notes": list(notes), "css": Markup(css)}
     return {
-        page.file: environment.get_template(f"{page.name}.html.j2").render(page=page, **shared, **content[page.name])
+        page.file: templates.get_template(f"{page.name}.html.j2").render(page=page, **shared, **content[page.name])
         for page in PAGES
     }
 
@@ -158,7 +158,7 @@ def remarks(summary: RunSummary) -> dict[str, list[str]]:
     return {name: said for name, said in found.items() if said}
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("personalization.stages.monitoring.report"),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
