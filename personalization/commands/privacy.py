@@ -91,14 +91,23 @@ def export(
     """Make a copy of everything held about a person: data.json and a readable page, in var/privacy/<request>/."""
     from personalization.privacy.answer import make_copy
 
-    copy = make_copy(current_runtime(), person, at=datetime.now(UTC), manner=manner, request_id=request)
+    runtime = current_runtime()
+    with surroundings(runtime):
+        copy = make_copy(runtime, person, at=datetime.now(UTC), manner=manner, request_id=request)
     if as_json:
-        print_json({"request": copy.request.request_id, "folder": str(copy.folder), "rows": copy.rows})
-        return
-    out.print(
-        f"{copy.rows:,} rows are in {copy.folder}: index.html to read, data.json to take elsewhere.", soft_wrap=True
-    )
-    out.print("Only this user can read them. Make sure who asks before you hand them out.")
+        shown = {"request": copy.request.request_id, "folder": str(copy.folder), "rows": copy.rows}
+        print_json({**shown, "not_read": copy.not_read})
+    else:
+        out.print(
+            f"{copy.rows:,} rows are in {copy.folder}: index.html to read, data.json to take elsewhere.", soft_wrap=True
+        )
+        out.print("Only this user can read them. Make sure who asks before you hand them out.")
+    if copy.not_read:
+        said = "; ".join(f"{name}: {problem}" for name, problem in copy.not_read.items())
+        raise PrivacyError(
+            f"the copy is not complete: {said}",
+            hint="remove the cause and run it again; the request stays open until then",
+        )
 
 
 @app.command()

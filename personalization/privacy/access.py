@@ -10,6 +10,7 @@ import duckdb
 
 from personalization.errors import PersonalizationError
 from personalization.ledger.requests import Request
+from personalization.privacy.access_destinations import held_by_destinations
 from personalization.privacy.inbox_events import SOMEBODY_ELSE, events_of
 from personalization.privacy.inventory import AREAS, CATEGORIES, area_of
 from personalization.privacy.person import Person, find_person
@@ -31,10 +32,12 @@ def gather(runtime: Runtime, asked: str | Person, request: Request, at: datetime
     -------
     dict
         `request`, `made_at`, `identifiers`, `vault`, `consent` (with what the person was told), `agreed` (where each
-        purpose stands), `explanation` (of the newest decisions, in words), `messages`, `ledger`, `files`, `warehouse`
-        (rows by table), `purposes` (what each kind of data is for).
+        purpose stands), `explanation` (of the newest decisions, in words), `messages`, `held_by_platforms` (records by
+        destination, in its own form), `not_read` (destinations that could not be read, and why), `ledger`, `files`,
+        `warehouse` (rows by table), `purposes` (what each kind of data is for).
     """
     person = asked if isinstance(asked, Person) else find_person(runtime, asked)
+    held, failed = held_by_destinations(runtime, person)
     document: dict[str, Any] = {
         "document": "access",
         "request": request.request_id,
@@ -57,6 +60,8 @@ def gather(runtime: Runtime, asked: str | Person, request: Request, at: datetime
             for event in events_of(runtime, person.tokens)
         ],
         "ledger": _ledger(runtime, person),
+        "held_by_platforms": held,
+        "not_read": failed,
         "files": _files(runtime, person),
         "warehouse": _warehouse(runtime, person),
     }

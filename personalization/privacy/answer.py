@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +24,15 @@ DATA, PAGE = "data.json", "index.html"
 
 @dataclass(frozen=True)
 class Copy:
-    """A copy that was made: its folder holds data.json and index.html, readable by their owner only."""
+    """A copy that was made: its folder holds data.json and index.html, readable by their owner only.
+
+    `not_read` names destinations that could not be asked, and why: then the request stays open.
+    """
 
     request: Request
     folder: Path
     rows: int
+    not_read: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,11 @@ def make_copy(
     tables = {name: found for part in ("ledger", "files", "warehouse") for name, found in document[part].items()}
     rows = sum(len(found) for name, found in tables.items() if name != "privacy_requests")
     rows += len(document["vault"]) + len(document["consent"]) + len(document["messages"])
-    if request.is_open:
+    rows += sum(len(records) for records in document["held_by_platforms"].values())
+    if request.is_open and not document["not_read"]:
         outcome = "copy made" if rows else "nothing was held"
         requests.answer(request.request_id, outcome, at, rows=rows)
-    return Copy(requests.get(request.request_id), folder, rows)
+    return Copy(requests.get(request.request_id), folder, rows, document["not_read"])
 
 
 def ready(runtime: Runtime) -> list[Request]:
@@ -105,7 +110,10 @@ def work_off(runtime: Runtime, at: datetime) -> list[Worked]:
             continue
         if request.kind == "access":
             copy = make_copy(runtime, request.subject_token, at=at, request_id=request.request_id)
-            done.append(Worked(copy.request, outcome=f"copy in {copy.folder}"))
+            if copy.not_read:
+                done.append(Worked(copy.request, waits=f"could not be read: {', '.join(copy.not_read)}"))
+            else:
+                done.append(Worked(copy.request, outcome=f"copy in {copy.folder}"))
         elif request.kind == "opt_out_sale":
             done.append(Worked(request, waits="answer it where the data were sold or shared"))
         elif request.request_id in able:

@@ -34,7 +34,7 @@ def erase_everywhere(runtime: Runtime, work: Work) -> tuple[dict[str, int], dict
     for name in runtime.program.destinations:
         try:
             adapter = adapter_for(runtime.program, name, runtime.workspace)
-            addresses = sorted({*work.addresses, *_unknown(runtime, adapter, name, work)})
+            addresses = sorted({*work.addresses, *former_addresses(runtime, adapter, name, work)})
             deleted[name] = adapter.erase(addresses, work.external_ids.get(name, ()))
         except (Postponed, Lost) as problem:
             failed[name] = problem.reason
@@ -43,7 +43,7 @@ def erase_everywhere(runtime: Runtime, work: Work) -> tuple[dict[str, int], dict
     return deleted, failed
 
 
-def _unknown(runtime: Runtime, adapter: Adapter, name: str, work: Work) -> list[str]:
+def former_addresses(runtime: Runtime, adapter: Adapter, name: str, work: Work) -> list[str]:
     """Former addresses that only the destination still knows: found there by their tokens."""
     keys = runtime.keys
     plain = [address for address in map(normalise_email, work.addresses) if address]

@@ -40,7 +40,7 @@ def access_page(document: Mapping[str, Any]) -> str:
                 key: document[key]
                 for key in ("company", "request", "vault", "identifiers", "agreed", "consent", "platforms")
             },
-            **{key: document[key] for key in ("purposes", "explanation", "messages")},
+            **{key: document[key] for key in ("purposes", "explanation", "messages", "held_by_platforms", "not_read")},
             received_at=shown(document["received_at"]),
             made_at=shown(document["made_at"]),
             sections=[(heading, groups) for heading, groups in sections if groups],

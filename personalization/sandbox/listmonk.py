@@ -99,6 +99,8 @@ class ListmonkSandbox(PlatformSandbox):
                 if path == "/import/subscribers" and verb == "POST":
                     return Answer(200, {"data": self._import(request.headers, await request.body())})
                 keys = tuple(int(part) for part in match.groups())
+                if path.endswith("/export"):  # a file: without the envelope
+                    return Answer(200, self.export_subscriber(keys))
                 return Answer(200, {"data": handler(self, keys, request.query_params, await _body(request))})
             except _Refused as refused:
                 return refused.answer
@@ -170,6 +172,22 @@ class ListmonkSandbox(PlatformSandbox):
         except sqlite3.Error as error:
             raise _Refused(400, f"Error preparing subscriber query: {error}") from None
         return {"results": found, "query": where, "search": "", "total": total, "page": page, "per_page": per_page}
+
+    def export_subscriber(self, keys: tuple[int, ...]) -> dict[str, Any]:
+        """Everything about one subscriber; names of private lists are not told."""
+        found = self.data.subscriber(keys[0])
+        if found is None:
+            raise _Refused(400, f"Subscriber ({keys[0]}: ) not found")
+        views, clicks = self.data.activity(keys[0])
+        names = {int(key): campaign["name"] for key, campaign in self.mailings.campaigns.items()}
+        lists = [{"subscription_status": e["subscription_status"], "name": e["name"]} for e in found.pop("lists")]
+        return {
+            "email": found["email"],
+            "profile": [found],
+            "subscriptions": lists,
+            "campaign_views": [{"campaign": names.get(v["id"]), "views": v["view_count"]} for v in views],
+            "link_clicks": [{"url": click["url"], "clicks": click["click_count"]} for click in clicks],
+        }
 
     def show_activity(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
         self.get_subscriber(keys, query, body)
@@ -369,6 +387,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
         ("DELETE", r"/subscribers", _S.delete_subscribers),
         ("GET", r"/subscribers/(\d+)", _S.get_subscriber),
         ("GET", r"/subscribers/(\d+)/activity", _S.show_activity),
+        ("GET", r"/subscribers/(\d+)/export", _S.get_subscriber),
         ("GET", r"/bounces", _S.show_bounces),
         ("GET", r"/campaigns", _S.show_campaigns),
         ("PUT", r"/subscribers/(\d+)", _S.put_subscriber),

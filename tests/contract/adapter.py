@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -214,6 +215,18 @@ class AdapterContract:
         assert self.held(platform) == self.wanted(shop)
         assert all(books.closes for books in shop.books(self.destination))
 
+    def test_what_is_held_about_a_person_is_shown_and_nothing_of_others(self, shop: Shop, platform: Any) -> None:
+        """For the copy that a person may ask for (invariant 49)."""
+        shop.export(self.destination)
+        runtime = shop.runtime
+        adapter = adapter_for(runtime.program, self.destination, runtime.workspace)
+        external = runtime.keys.tokens(f"export:{self.destination}", [shop.customer(2)])
+        text = json.dumps(adapter.shown([address(2), "never.seen@example.com"], external))
+        assert address(2) in text
+        assert external[0] in text
+        assert "december" in text
+        assert not [number for number in range(self.customers) if number != 2 and f'"{address(number)}"' in text]
+
     def test_an_erased_person_is_gone_and_stays_gone(self, shop: Shop, platform: Any) -> None:
         shop.export(self.destination)
         shop.withdraw(2)
@@ -228,3 +241,4 @@ class AdapterContract:
             address(number) for number in range(self.customers) if number not in people
         }
         assert adapter.erase(addresses, external) == 0, "an interrupted erasure can be repeated"
+        assert adapter.shown([address(1)], external) == []

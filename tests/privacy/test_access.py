@@ -46,6 +46,30 @@ def test_what_every_platform_holds_is_in_it(town: Town) -> None:
     assert {row["title"] for row in copy["purposes"]} >= {"Names, addresses and numbers", "Orders and what was in them"}
 
 
+def test_platforms_are_asked_what_they_hold(town: Town) -> None:
+    town.export("mailchimp")
+    copy = make_copy(town.runtime, NEW, at=AT)
+    held = json.loads((copy.folder / "data.json").read_text())["held_by_platforms"]
+    (member,) = held["mailchimp"]
+    assert (member["email_address"].lower(), member["status"]) == (NEW.lower(), "subscribed")
+    assert {row["email"].lower() for row in held["file"]} <= {NEW.lower(), OLD}
+    assert "What e-mail platforms hold about you" in (copy.folder / "index.html").read_text()
+    assert copy.request.status == "answered"
+
+
+def test_a_platform_that_can_not_be_asked_leaves_the_request_open(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as without:
+        without.delenv("MAILCHIMP_API_KEY")
+        copy = make_copy(town.runtime, NEW, at=AT)
+        assert copy.request.is_open
+        assert list(copy.not_read) == ["mailchimp"]
+        assert "it is not complete" in (copy.folder / "index.html").read_text()
+        (worked,) = work_off(town.runtime, AT)
+        assert worked.waits == "could not be read: mailchimp"
+    (worked,) = work_off(town.runtime, AT)
+    assert worked.request.status == "answered"
+
+
 def test_only_the_owner_can_read_it(town: Town) -> None:
     folder = make_copy(town.runtime, NEW, at=AT).folder
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -155,6 +155,11 @@ class ActiveCampaignAdapter:
             values = {name: shown.get(name, "") for name in names}
             yield Holding(str(contact["email"]), str(contact["id"]) in active, values)
 
+    def shown(self, addresses: Sequence[str], external_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """See `Adapter.shown`: contacts with their lists and field values."""
+        keys = [self._calls.find(address) for address in sorted({one.strip().lower() for one in addresses})]
+        return [found for key in keys if key is not None and (found := self._calls.show(key)) is not None]
+
     def erase(self, addresses: Sequence[str], external_ids: Sequence[str]) -> int:
         """See `Adapter.erase`: deletes contacts with all that belongs to them.
 

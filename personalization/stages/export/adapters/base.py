@@ -236,6 +236,12 @@ class Adapter(Protocol):
             It can't be read.
         """
 
+    def shown(self, addresses: Sequence[str], external_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Everything the destination shows about people, in its own form, for the copy that a person may ask for.
+
+        Reads only. Arguments and errors as those of `erase`.
+        """
+
     def erase(self, addresses: Sequence[str], external_ids: Sequence[str]) -> int:
         """Delete people for good, with everything the destination keeps about them; not the same as opting them out.
 

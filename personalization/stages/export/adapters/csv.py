@@ -138,6 +138,17 @@ class CsvAdapter:
                         held[row["email"]] = Holding(row["email"], active, values)
         yield from held.values()
 
+    def shown(self, addresses: Sequence[str], external_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """See `Adapter.shown`: their rows in every file written so far."""
+        wanted, ids = {address.casefold() for address in addresses}, set(external_ids)
+        found = []
+        for path in sorted(self._folder.glob("run-*/*.csv")):
+            with path.open(encoding="utf-8", newline="") as lines:
+                for row in csv.DictReader(lines):
+                    if row["email"].casefold() in wanted or row["external_id"] in ids:
+                        found.append({"file": f"{path.parent.name}/{path.name}", **row})
+        return found
+
     def erase(self, addresses: Sequence[str], external_ids: Sequence[str]) -> int:
         """Take people out of every file written so far. Who imported a file has to delete them there."""
         return csv_erasure.erase(sorted(self._folder.glob("run-*")), set(addresses), set(external_ids))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from personalization.ledger.outbox import Outcome
 from personalization.program.models import HubspotDestination
@@ -75,7 +76,9 @@ class HubspotAdapter:
             clock=clock,
         )
         paths = Paths(destination.api_version)
-        consent = Consent(self._http, paths, destination.legal_basis, destination.legal_basis_explanation)
+        self._consent = consent = Consent(
+            self._http, paths, destination.legal_basis, destination.legal_basis_explanation
+        )
         self._crm = Crm(self._http, paths, destination.id_property)
         self._setup = Setup(destination, name, self._http, paths, consent)
         self._rows = Rows(destination, self._http, paths, self._crm, consent)
@@ -141,17 +144,32 @@ class HubspotAdapter:
         except (Lost, Postponed) as problem:
             raise DestinationError(problem.reason, hint="only read; try again when it is up") from None
 
+    def shown(self, addresses: Sequence[str], external_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """See `Adapter.shown`: contacts with every property that has a value, and what their addresses opted out of."""
+        records = self._records(addresses, external_ids, self._setup.all_properties())
+        found: list[dict[str, Any]] = [
+            {"id": record.id, "properties": {name: value for name, value in record.properties.items() if value}}
+            for record in records
+        ]
+        for address in sorted({record.address for record in records if record.address}):
+            found.append({"address": address, "opted_out_of": sorted(map(str, self._consent.opt_outs(address)))})
+        return found
+
     def erase(self, addresses: Sequence[str], external_ids: Sequence[str]) -> int:
         """See `Adapter.erase`. HubSpot's deletion for the GDPR, which can't be undone."""
+        return sum(self._crm.delete_for_good(record) for record in self._records(addresses, external_ids, ["email"]))
+
+    def _records(self, addresses: Sequence[str], external_ids: Sequence[str], names: Sequence[str]) -> list[Record]:
+        """Contacts by address and by our own id, each once."""
         records: dict[str, Record] = {}
         by_customer = self._setup.has_id_property()  # else nothing was ever exported
         for first in range(0, max(len(addresses), len(external_ids)), MOST):
             chunk = slice(first, first + MOST)
-            found = self._crm.read(addresses[chunk], ["email"], "email")
+            found = self._crm.read(addresses[chunk], names, "email")
             if by_customer:
-                found += self._crm.read(external_ids[chunk], ["email"], self._destination.id_property)
+                found += self._crm.read(external_ids[chunk], names, self._destination.id_property)
             records |= {record.id: record for record in found}
-        return sum(self._crm.delete_for_good(record) for record in records.values())
+        return list(records.values())
 
     def segments(self) -> HubspotSegments:
         """The account's active lists."""

@@ -52,6 +52,11 @@ class Setup:
             self._expect(made, f"add the property {name}")
         return [f"property {name} ({PROPERTY_TYPES[kind][0]})" for name, kind in missing.items()]
 
+    def all_properties(self) -> list[str]:
+        """Names of every property that contacts have."""
+        answer = self._expect(self._http.call("GET", self._paths.properties), "list properties")
+        return [str(one["name"]) for one in answer.body["results"] if not one.get("archived")]
+
     def has_id_property(self) -> bool:
         """Whether our unique property is there."""
         answer = self._http.call("GET", f"{self._paths.properties}/{self._destination.id_property}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 from personalization.ledger.outbox import Outcome
 from personalization.program.models import ListmonkDestination
@@ -144,6 +145,10 @@ class ListmonkAdapter:
             Outcome(row.contact.id, "acked" if self._arrived(row, known) else "planned")
             for row, known in self._with_subscribers(batch.rows)
         ]
+
+    def shown(self, addresses: Sequence[str], external_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """See `Adapter.shown`: what listmonk itself exports of a subscriber."""
+        return self._server.exports([address.strip().lower() for address in addresses], external_ids)
 
     def erase(self, addresses: Sequence[str], external_ids: Sequence[str]) -> int:
         """See `Adapter.erase`. A later sign-up with the address is a new subscriber: listmonk keeps nothing."""

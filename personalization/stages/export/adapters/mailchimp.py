@@ -179,6 +179,21 @@ class MailchimpAdapter:
                 return
             offset += PAGE
 
+    def shown(self, addresses: Sequence[str], external_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """See `Adapter.shown`: the members with their newest activity."""
+        found = []
+        for address in sorted({address.lower() for address in addresses}):
+            path = f"{self._list}/members/{subscriber_hash(address)}"
+            answer = self._http.call("GET", path, query={"exclude_fields": "_links"})
+            if answer.status == 404:
+                continue
+            member = dict(self._expect(answer, "show a member").body)
+            activity = self._http.call(
+                "GET", f"{path}/activity-feed", query={"count": PAGE, "exclude_fields": "_links"}
+            )
+            found.append({**member, "activity": activity.body.get("activity", []) if activity.ok else []})
+        return found
+
     def erase(self, addresses: Sequence[str], external_ids: Sequence[str]) -> int:
         """See `Adapter.erase`: deletes members permanently. Mailchimp never takes the address back through its API.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from personalization.ledger.outbox import Outcome
 from personalization.program.models import SalesforceDestination
@@ -200,6 +201,12 @@ class SalesforceAdapter:
                     yield Holding(row[column], active, {name: row.get(name.lower(), "") for name in names})
         except (Lost, Postponed) as problem:
             raise DestinationError(problem.reason, hint="only read; try again when it is up") from None
+
+    def shown(self, addresses: Sequence[str], external_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """See `Adapter.shown`: rows of the data extension, and entries of All Subscribers."""
+        rows: list[dict[str, Any]] = [dict(row) for row in self._rows.read(addresses).values()]
+        entries = self._soap.subscribers(addresses)
+        return rows + [{"SubscriberKey": e.key, "EmailAddress": e.address, "Status": e.status} for e in entries]
 
     def erase(self, addresses: Sequence[str], external_ids: Sequence[str]) -> int:
         """See `Adapter.erase`: their rows go, and Contact Delete, if it is enabled, takes the contacts out of the rest.
