@@ -14,7 +14,7 @@ from datetime import timedelta
 from sqlglot import exp
 
 from personalization.as_of import AsOf
-from personalization.rules.catalog import EVENTS
+from personalization.rules.events import event_of
 from personalization.rules.tree import Behaviour
 
 _Kind = tuple[str, tuple[tuple[str, str], ...], str]
@@ -67,7 +67,7 @@ def _is(kind: _Kind) -> exp.Expr:
     event, pairs, _ = kind
     where = dict(pairs)
     conditions: list[exp.Expr] = [exp.column("event").eq(exp.Literal.string(event))]
-    for name, each in EVENTS[event].properties.items():
+    for name, each in event_of(event).properties.items():
         found: exp.Expr = exp.column(each.column)
         if name in where:
             found = exp.Upper(this=found) if each.upper else found
@@ -81,7 +81,7 @@ def _read(columns: Iterable[Behaviour], kinds: Collection[_Kind]) -> list[str]:
     """The roll-up's columns that aggregates read, other than by a kind's column."""
     found = {"event_day"}
     for kind in (kind for kind in map(_kind, columns) if kind not in kinds):
-        found |= {"event", kind[2], *(each.column for each in EVENTS[kind[0]].properties.values())}
+        found |= {"event", kind[2], *(each.column for each in event_of(kind[0]).properties.values() if each.by_day)}
     return sorted(found)
 
 

@@ -16,9 +16,11 @@ from sqlglot import exp
 from personalization.errors import did_you_mean, nearest
 from personalization.rules import functions, syntax
 from personalization.rules import tree as t
+from personalization.rules.calls import Call, sequence
 from personalization.rules.catalog import Catalog
 from personalization.rules.problems import Source, collect, combined
 from personalization.rules.refusals import mismatch, refusal, type_words
+from personalization.rules.sequences import call_name
 
 _COMPARISONS: dict[type, t.ComparisonSign] = {
     exp.EQ: "=",
@@ -89,6 +91,8 @@ class Builder:
             return self._is(node, False)
         if _is_call(node, functions.CONDITIONS):
             return self._condition_call(node)
+        if syntax.is_sequence(node):
+            return sequence(node, self.source, self.catalog)
         return self._field_as_condition(node)
 
     def _field_as_condition(self, node: exp.Expr) -> t.Holds:
@@ -116,7 +120,7 @@ class Builder:
             one = self._as_date(one, left)
         elif one.type == "date":
             two = self._as_date(two, right)
-        return one, two
+        return _alike(one, two), _alike(two, one)
 
     def _comparable(self, node: exp.Expr, sign: str, left: t.Scalar, right: t.Scalar) -> None:
         if left.type != right.type:
@@ -164,7 +168,7 @@ class Builder:
         if not isinstance(option, t.Constant):
             self.wrong(node, "IN takes only constants", "write the other cases with OR")
         self._comparable(node, "=", operand, option)
-        return option
+        return _alike(option, operand)  # type: ignore[return-value]
 
     def _like(self, node: exp.Like) -> t.Condition:
         operand, pattern = collect([partial(self.scalar, node.this), partial(self.scalar, node.expression)])
@@ -172,7 +176,7 @@ class Builder:
             self.wrong(node, f"LIKE needs text; this is {type_words(operand.type)}")
         if not isinstance(pattern, t.Constant) or not isinstance(pattern.value, str):
             self.wrong(node.expression, "LIKE needs a quoted pattern", "such as LIKE 'FLO%'")
-        like = t.Like(operand, pattern.value)
+        like = t.Like(operand, str(_alike(pattern, operand).value))  # type: ignore[union-attr]
         return t.Not(like) if node.args.get("negate") else like
 
     def _is(self, node: exp.Expr, negated: bool) -> NoReturn:
@@ -185,12 +189,11 @@ class Builder:
         self.wrong(node, "NULL is not part of the rule language", f"write {call if negated else f'NOT {call}'}")
 
     def _condition_call(self, node: exp.Expr) -> t.Condition:
-        if str(node.this).lower() == "known":
+        if call_name(str(node.this)) == "known":
             if len(node.expressions) != 1:
                 self.wrong(node, "known(…) takes one field", "such as known(age_band)")
             return t.Known(self.scalar(node.expressions[0]))
-        call = functions.Call(node, self.source, self.catalog)
-        return call.in_segment() if call.name == "in_segment" else call.did()
+        return Call(node, self.source, self.catalog).condition()
 
     # --- scalars ------------------------------------------------------------------------------------------------------
 
@@ -221,8 +224,8 @@ class Builder:
         if isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal) and node.to.is_type("date"):
             return self._as_date(self._literal(node.this), node)
         if _is_call(node, functions.SCALARS):
-            return functions.Call(node, self.source, self.catalog).scalar()
-        if isinstance(node, _CONDITIONS) or _is_call(node, functions.CONDITIONS):
+            return Call(node, self.source, self.catalog).scalar()
+        if isinstance(node, _CONDITIONS) or _is_call(node, functions.CONDITIONS) or syntax.is_sequence(node):
             self.wrong(node, "a condition stands where a value must", "join conditions with AND, OR, NOT")
         raise self.source.error(syntax.name_span(node, self.source), *refusal(node, self._text(node)))
 
@@ -243,7 +246,7 @@ class Builder:
             self.wrong(node, f"'{self._text(node)}' is no field", "write the field's name alone, without a prefix")
         name = identifier.name if identifier.quoted else identifier.name.lower()
         if name == "as_of":
-            return t.DayBefore(0)
+            return t.DayBefore(0, local=self.catalog.local_days)
         found = self.catalog.fields.get(name)
         if found:
             return t.FieldRef(name, found.type, found.title)
@@ -271,7 +274,7 @@ class Builder:
         if isinstance(left, t.DayBefore):
             moved = left.days + (days if sign == "-" else -days)
             if abs(moved) <= functions.MOST_DAYS:
-                return t.DayBefore(moved)
+                return t.DayBefore(moved, local=left.local)
         return t.Arithmetic(sign, left, right, "date")
 
     def _as_date(self, scalar: t.Scalar, node: exp.Expr) -> t.Scalar:
@@ -287,5 +290,13 @@ class Builder:
         return self.source.text[span.start : span.end]
 
 
+def _alike(scalar: t.Scalar, other: t.Scalar) -> t.Scalar:
+    """Text opposite a property that is compared in upper case, in upper case."""
+    upper = isinstance(other, t.Recalled) and other.about.properties[other.key].upper
+    if upper and isinstance(scalar, t.Constant) and isinstance(scalar.value, str):
+        return t.Constant(scalar.value.upper(), scalar.type)
+    return scalar
+
+
 def _is_call(node: exp.Expr, names: tuple[str, ...]) -> bool:
-    return isinstance(node, exp.Anonymous) and str(node.this).lower() in names
+    return isinstance(node, exp.Anonymous) and call_name(str(node.this)) in names

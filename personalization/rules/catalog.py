@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from personalization.errors import DataError
-from personalization.rules.tree import Measure, Type
+from personalization.rules.events import EVENTS as EVENTS
+from personalization.rules.events import Event
+from personalization.rules.node import Type
 
 if TYPE_CHECKING:
     from personalization.program import Program
@@ -22,51 +24,6 @@ class Field:
     title: str
     values: tuple[str, ...] | None = None
 
-
-@dataclass(frozen=True)
-class Property:
-    """A column of the customer-day rollup by which an event can be narrowed.
-
-    Attributes
-    ----------
-    column : str
-        The rollup's column.
-    upper : bool
-        Compare in upper case, as source files disagree about it.
-    total : str or None
-        The value on the rows to read when a rule does not narrow by this property; None reads all rows.
-    """
-
-    column: str
-    upper: bool = False
-    total: str | None = None
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something customers do. `past` is its verb for descriptions, `measures` the columns that can be summed."""
-
-    past: str
-    noun: str
-    properties: Mapping[str, Property]
-    measures: tuple[Measure, ...] = ()
-
-
-# A purchase has one row a day for each department, which together count an order once per department; and one row
-# with an empty department for the whole day. A rule that names no department must read only the latter.
-_PURCHASE = {"department": Property("department", upper=True, total="")}
-_CAMPAIGN = {"campaign_id": Property("campaign_id")}
-
-EVENTS: Mapping[str, Event] = {
-    "purchase": Event("bought something", "purchases", _PURCHASE, ("amount", "quantity")),
-    "mailing": Event("was mailed", "mailings", _CAMPAIGN),
-    "open": Event("opened a mail", "opens", _CAMPAIGN),
-    "click": Event("clicked in a mail", "clicks", _CAMPAIGN),
-    "conversion": Event("responded to a campaign", "conversions", _CAMPAIGN),
-    "bounce": Event("had a mail bounce", "bounces", _CAMPAIGN),
-    "unsubscribe": Event("unsubscribed", "unsubscribes", _CAMPAIGN),
-    "complaint": Event("complained about a mail", "complaints", _CAMPAIGN),
-}
 
 FIELDS: Mapping[str, Field] = {
     # purchases; NULL for customers without any
@@ -139,11 +96,14 @@ class Catalog:
     fields, events : mapping of name to Field, Event
     segments : frozenset of str or None
         Names `in_segment` may use; None accepts any.
+    local_days : bool
+        Days are those of each customer's time zone, as far as it is known, and not the program's.
     """
 
     fields: Mapping[str, Field] = field(default_factory=lambda: FIELDS)
     events: Mapping[str, Event] = field(default_factory=lambda: EVENTS)
     segments: frozenset[str] | None = None
+    local_days: bool = False
 
     @classmethod
     def of(cls, program: Program) -> Catalog:

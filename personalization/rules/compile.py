@@ -7,6 +7,9 @@ literal node that sqlglot renders, so nothing a user writes is ever part of the 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TypeVar
 
 from sqlglot import exp
 
@@ -14,14 +17,19 @@ from personalization.as_of import AsOf
 from personalization.errors import ProgramError
 from personalization.rules.behaviour import behaviour_query, day
 from personalization.rules.conditions import Columns, Translator
+from personalization.rules.membership import earlier_query
+from personalization.rules.moments import moments_query
 from personalization.rules.order import levels, needed
 from personalization.rules.parse import Rule, Value
 from personalization.rules.syntax import DIALECT
-from personalization.rules.tree import Behaviour
+from personalization.rules.tree import Behaviour, Node, Recalled
+from personalization.rules.zones import today
 
 PROFILE = "segments.profile"
 CUSTOMER_DAY = "marts.customer_day"
+MOMENTS = "marts.moments"
 MEMBERSHIP = "segments.membership"
+HISTORY = "segments.history"
 _TOKEN = "customer_token"
 
 
@@ -36,6 +44,8 @@ def evaluation_query(
     decidable: Collection[str] | None = None,
     profile: str = PROFILE,
     customer_day: str = CUSTOMER_DAY,
+    moments: str = MOMENTS,
+    history: str = HISTORY,
 ) -> str:
     """DuckDB SQL that evaluates all rules at once.
 
@@ -54,8 +64,9 @@ def evaluation_query(
         Profile columns to carry along.
     decidable : collection of str, optional
         Rules to give the column `<name>__decidable`; default: all.
-    profile, customer_day : str
-        Tables to read; `profile` has a column `as_of`.
+    profile, customer_day, moments, history : str
+        Tables to read; `profile` has a column `as_of`. `moments`, single events, and `history`, stays in segments, are
+        read only when a rule needs them.
 
     Returns
     -------
@@ -76,7 +87,8 @@ def evaluation_query(
     if read and membership is None:
         raise ProgramError(f"in_segment('{read[0]}'): the segment is neither defined nor read from a table")
 
-    names, query = facts(everything, as_of, read, membership, columns, profile, customer_day)
+    tables = Tables(profile, customer_day, moments, history, membership)
+    names, query = facts(everything, as_of, read, tables, columns)
     query, outcomes = _add_rules(query, names, as_of, rules, computed)
     translate = Translator(names, as_of)
     outputs: list[exp.Expr] = [exp.column(_TOKEN), *(exp.column(name, quoted=True) for name in columns)]
@@ -91,14 +103,23 @@ def evaluation_query(
     return query.select(*outputs, copy=False).sql(dialect=DIALECT)
 
 
+@dataclass(frozen=True)
+class Tables:
+    """What is read: `schema.table` each; `membership` only when rules refer to segments that are not computed."""
+
+    profile: str = PROFILE
+    customer_day: str = CUSTOMER_DAY
+    moments: str = MOMENTS
+    history: str = HISTORY
+    membership: str | None = None
+
+
 def facts(
     rules: Iterable[Rule | Value],
     as_of: AsOf,
     read_segments: Sequence[str],
-    membership: str | None,
-    columns: Sequence[str],
-    profile: str,
-    customer_day: str,
+    tables: Tables,
+    columns: Sequence[str] = (),
     customer_token: str | None = None,
 ) -> tuple[Columns, exp.Select]:
     """What rules need to know, as a query named `facts` with one row per customer (or for one only).
@@ -106,42 +127,59 @@ def facts(
     Returns
     -------
     Columns
-        The column for each field, behaviour and segment.
+        The column for each field, piece of the past and segment.
     Select
         `from facts` with its common table expressions, without a select list yet.
     """
     rules = list(rules)
     fields = sorted({name for rule in rules for name in rule.fields})
-    behaviours = sorted({found for rule in rules for found in rule.behaviours}, key=repr)
+    behaviours = _named("_b", {found for rule in rules for found in rule.behaviours})
+    moments = _named("_e", {found for rule in rules for found in rule.moments})
+    earlier = _named("_w", {found for rule in rules for found in rule.earlier_segments})
     names = Columns(
         fields={name: name for name in fields},
-        behaviours={behaviour: f"_b{index}" for index, behaviour in enumerate(behaviours)},
+        past=dict(chain(behaviours.items(), moments.items(), earlier.items())),
         segments={name: (f"_m{index}", "hold") for index, name in enumerate(read_segments)},
     )
     carried = list(dict.fromkeys([*fields, *columns]))
     query = exp.select(exp.column(_TOKEN, "p"), *(exp.column(name, "p", quoted=True) for name in carried))
-    query = query.from_(exp.alias_(exp.to_table(profile), "p", table=True))
+    query = query.from_(exp.alias_(exp.to_table(tables.profile), "p", table=True))
     query = query.where(exp.column("as_of", "p").eq(day(as_of)))
     if customer_token is not None:
         query = query.where(exp.column(_TOKEN, "p").eq(exp.Literal.string(customer_token)))
-    result = exp.select().from_("facts")
+    if any(rule.local for rule in rules):
+        query = query.select(exp.alias_(today(as_of, "p"), names.today))
+    parts: dict[str, tuple[exp.Select, list[exp.Expr]]] = {}
     if behaviours:
-        result = result.with_(
-            "behaviour", as_=behaviour_query(names.behaviours, as_of, customer_day, _TOKEN, customer_token)
-        )
-        query = query.join("behaviour", join_type="left", using=_TOKEN)
-        query = query.select(*(_filled(behaviour, column) for behaviour, column in names.behaviours.items()))
-    if read_segments and membership:
-        result = result.with_("member", as_=_member_query(names, as_of, membership, customer_token))
-        query = query.join("member", join_type="left", using=_TOKEN)
-        query = query.select(*(_member_state(column) for column, _ in names.segments.values()))
+        found = behaviour_query(behaviours, as_of, tables.customer_day, _TOKEN, customer_token)
+        parts["behaviour"] = found, [_filled(node, column, "behaviour") for node, column in behaviours.items()]
+    if moments:
+        found = moments_query(moments, as_of, tables.moments, tables.profile, _TOKEN, customer_token)
+        parts["moment"] = found, [_filled(node, column, "moment") for node, column in moments.items()]
+    if earlier:
+        found = earlier_query(earlier, as_of, tables.history, _TOKEN, customer_token)
+        parts["earlier"] = found, [_filled(node, column, "earlier") for node, column in earlier.items()]
+    if read_segments and tables.membership:
+        found = _member_query(names, as_of, tables.membership, customer_token)
+        parts["member"] = found, [_member_state(column) for column, _ in names.segments.values()]
+    result = exp.select().from_("facts")
+    for name, (part, selected) in parts.items():
+        result = result.with_(name, as_=part)
+        query = query.join(name, join_type="left", using=_TOKEN).select(*selected)
     return names, result.with_("facts", as_=query, copy=False)
 
 
-def _filled(behaviour: Behaviour, column: str) -> exp.Expr:
-    """No rows are no events and a sum of 0; only the time since the last event is missing then."""
-    found = exp.column(column, "behaviour")
-    if behaviour.measure == "days_since":
+N = TypeVar("N", bound=Node)
+
+
+def _named(prefix: str, nodes: set[N]) -> dict[N, str]:
+    return {node: f"{prefix}{index}" for index, node in enumerate(sorted(nodes, key=repr))}
+
+
+def _filled(node: Node, column: str, table: str) -> exp.Expr:
+    """No rows are no events, a sum of 0 and "no"; only the time since and the property of an event are missing then."""
+    found = exp.column(column, table)
+    if isinstance(node, Recalled) or (isinstance(node, Behaviour) and node.measure == "days_since"):
         return found
     return exp.alias_(exp.Coalesce(this=found, expressions=[exp.Literal.number(0)]), column)
 

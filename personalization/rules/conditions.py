@@ -23,11 +23,16 @@ _ARITHMETIC: dict[str, type[exp.Binary]] = {"+": exp.Add, "-": exp.Sub, "*": exp
 
 @dataclass
 class Columns:
-    """Where the surrounding query keeps what a rule speaks of; a segment's column comes with its `unknown` choice."""
+    """Where the surrounding query keeps what a rule speaks of.
+
+    `past` has a column for each behaviour, moment and earlier membership; a segment's column comes with its `unknown`
+    choice; `today` is the customer's own day.
+    """
 
     fields: dict[str, str]
-    behaviours: dict[t.Behaviour, str]
+    past: dict[t.Node, str]
     segments: dict[str, tuple[str, t.Unknown]]
+    today: str = "_today"
 
 
 class Translator:
@@ -59,6 +64,8 @@ class Translator:
             return self.scalar(node.operand)
         if isinstance(node, t.Did):
             return exp.GTE(this=self.scalar(node.behaviour), expression=exp.Literal.number(node.at_least))
+        if isinstance(node, t.Sequence | t.OpenedPrevious | t.WasInSegment):
+            return exp.EQ(this=exp.column(self.columns.past[node]), expression=exp.Literal.number(1))
         if isinstance(node, t.InSegment):
             return self._in_segment(node.name)
         return exp.Boolean(this=node.value)
@@ -73,17 +80,24 @@ class Translator:
         """An expression of the node's type; arithmetic gives NULL instead of infinity."""
         if isinstance(node, t.FieldRef):
             return exp.column(self.columns.fields[node.name], quoted=True)
-        if isinstance(node, t.Behaviour):
-            return exp.column(self.columns.behaviours[node])
+        if isinstance(node, t.Behaviour | t.Recalled):
+            return exp.column(self.columns.past[node])
+        if isinstance(node, t.Affinity):
+            return self._double(node)
+        if isinstance(node, t.DayBefore) and node.local:
+            return exp.Paren(this=_moved(exp.column(self.columns.today), -node.days))
         if isinstance(node, t.DayBefore):
             return _date(self.as_of.day - timedelta(days=node.days))
         if isinstance(node, t.Constant):
             return _constant(node.value)
         if isinstance(node, t.Negative):
             return self._double(node)
-        if node.type == "date" or node.left.type == "date":
-            sides = {"this": self.scalar(node.left), "expression": self.scalar(node.right)}
-            return exp.Paren(this=_ARITHMETIC[node.sign](**sides))
+        if node.type == "date":
+            days = int(str(node.right.value)) if isinstance(node.right, t.Constant) else 0
+            return _moved(self.scalar(node.left), days if node.sign == "+" else -days)
+        if node.left.type == "date":
+            left, right = self.scalar(node.left), self.scalar(node.right)
+            return exp.DateDiff(this=left, expression=right, unit=exp.Var(this="DAY"))
         result = self._double(node)
         finite = exp.Anonymous(this="isfinite", expressions=[result])
         return exp.Case().when(finite, result.copy())
@@ -92,6 +106,9 @@ class Translator:
         """A number as DOUBLE: whole-number arithmetic would overflow and fail."""
         if isinstance(node, t.Negative):
             return exp.Paren(this=exp.Neg(this=self._double(node.operand)))
+        if isinstance(node, t.Affinity):
+            whole = exp.Nullif(this=self._double(node.whole), expression=exp.Literal.number(0))
+            return exp.Paren(this=exp.Div(this=self._double(node.part), expression=whole))
         if isinstance(node, t.Arithmetic) and node.left.type == "number":
             left, right = self._double(node.left), self._double(node.right)
             if node.sign == "/":
@@ -110,6 +127,13 @@ def _constant(value: int | float | str | bool | date) -> exp.Expr:
     if isinstance(value, float):  # without an exponent the engine would read a DECIMAL of limited digits
         return exp.cast(exp.Literal.string(repr(value)), "double")
     return exp.Neg(this=exp.Literal.number(-value)) if value < 0 else exp.Literal.number(value)
+
+
+def _moved(day: exp.Expr, days: int) -> exp.Expr:
+    """A date some days later (negative: earlier)."""
+    if days == 0:
+        return day
+    return exp.cast(exp.DateAdd(this=day, expression=exp.Literal.number(days), unit=exp.Var(this="DAY")), "date")
 
 
 def _date(day: date) -> exp.Expr:

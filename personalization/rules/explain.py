@@ -13,11 +13,11 @@ from typing import Any
 
 from personalization.as_of import AsOf
 from personalization.rules import tree as t
-from personalization.rules.catalog import EVENTS
-from personalization.rules.compile import CUSTOMER_DAY, MEMBERSHIP, PROFILE, facts
+from personalization.rules.compile import CUSTOMER_DAY, HISTORY, MEMBERSHIP, MOMENTS, PROFILE, Tables, facts
 from personalization.rules.parse import Rule, Value
 from personalization.rules.syntax import DIALECT
-from personalization.rules.words import condition_words, scalar_words, to_text
+from personalization.rules.text import to_text
+from personalization.rules.words import condition_words, scalar_words
 from personalization.warehouse import Session
 
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -44,8 +44,14 @@ class Facts:
     as_of: AsOf
     customer_token: str
     fields: Mapping[str, Any]
-    behaviours: Mapping[t.Behaviour, int | float | None]
+    past: Mapping[t.Node, Any]
     segments: Mapping[str, bool | None]
+    today: date | None = None
+
+    @property
+    def customer_day(self) -> date:
+        """The day it is for the customer at the first instant of the `as_of` day."""
+        return self.today or self.as_of.day
 
 
 @dataclass(frozen=True)
@@ -91,11 +97,14 @@ def gather_facts(
     membership: str = MEMBERSHIP,
     profile: str = PROFILE,
     customer_day: str = CUSTOMER_DAY,
+    moments: str = MOMENTS,
+    history: str = HISTORY,
 ) -> Facts | None:
     """Read what the rules need about one customer, with one query; None when the profile has no such customer."""
     rules = list(rules)
     segments = sorted({name for rule in rules for name in rule.segments})
-    names, query = facts(rules, as_of, segments, membership, (), profile, customer_day, customer_token)
+    tables = Tables(profile, customer_day, moments, history, membership)
+    names, query = facts(rules, as_of, segments, tables, customer_token=customer_token)
     rows = session.arrow(query.select("*").sql(dialect=DIALECT)).to_pylist()
     if not rows:
         return None
@@ -104,8 +113,9 @@ def gather_facts(
         as_of,
         customer_token,
         {name: _plain(row[column]) for name, column in names.fields.items()},
-        {behaviour: row[column] for behaviour, column in names.behaviours.items()},
+        {node: row[column] for node, column in names.past.items()},
         {name: row[column] for name, (column, _) in names.segments.items()},
+        row.get(names.today),
     )
 
 
@@ -151,7 +161,9 @@ def _outcome(node: t.Condition, below: list[bool | None], facts: Facts) -> bool 
     if isinstance(node, t.Comparison):
         return _compare(node.sign, _scalar(node.left, facts), _scalar(node.right, facts))
     if isinstance(node, t.Did):
-        return _compare(">=", facts.behaviours[node.behaviour], node.at_least)
+        return _compare(">=", facts.past[node.behaviour], node.at_least)
+    if isinstance(node, t.Sequence | t.OpenedPrevious | t.WasInSegment):
+        return bool(facts.past[node] == 1)
     value = _scalar(node.operand, facts)
     if value is None:
         return None
@@ -172,10 +184,13 @@ def _scalar(node: t.Scalar, facts: Facts) -> Any:
         return node.value
     if isinstance(node, t.FieldRef):
         return facts.fields[node.name]
-    if isinstance(node, t.Behaviour):
-        return facts.behaviours[node]
+    if isinstance(node, t.Behaviour | t.Recalled):
+        return facts.past[node]
+    if isinstance(node, t.Affinity):
+        whole = float(_scalar(node.whole, facts))
+        return float(_scalar(node.part, facts)) / whole if whole else None
     if isinstance(node, t.DayBefore):
-        return facts.as_of.day - timedelta(days=node.days)
+        return (facts.customer_day if node.local else facts.as_of.day) - timedelta(days=node.days)
     if isinstance(node, t.Negative):
         operand = _scalar(node.operand, facts)
         return None if operand is None else -operand
@@ -194,15 +209,16 @@ def _scalar(node: t.Scalar, facts: Facts) -> Any:
 
 def _found(node: t.Condition, facts: Facts) -> str:
     """The values a clause looked at, each once."""
-    if isinstance(node, t.And | t.Or | t.Not | t.Always):
+    if isinstance(node, t.And | t.Or | t.Not | t.Always | t.Sequence | t.OpenedPrevious | t.WasInSegment):
         return ""
     if isinstance(node, t.InSegment):
         return {True: "is a member", False: "is no member", None: "is held there"}[facts.segments[node.name]]
     shown = []
-    for each in dict.fromkeys(n for n in node.walk() if isinstance(n, t.FieldRef | t.Behaviour)):
+    kinds = (t.FieldRef, t.Behaviour, t.Affinity, t.Recalled)
+    for each in dict.fromkeys(n for n in node.walk() if isinstance(n, kinds)):
         value = _scalar(each, facts)
         if isinstance(each, t.Behaviour) and each.measure == "days_since" and value is None:
-            shown.append(f"no {EVENTS[each.event].noun}")
+            shown.append(f"no {each.about.noun}")
         else:
             shown.append(f"{scalar_words(each)}: {'missing' if value is None else _shown(value)}")
     return "; ".join(shown)

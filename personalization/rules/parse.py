@@ -10,7 +10,21 @@ from personalization.errors import Position
 from personalization.rules.builder import Builder
 from personalization.rules.catalog import Catalog
 from personalization.rules.problems import Origin, Source
-from personalization.rules.tree import Behaviour, Condition, FieldRef, InSegment, Known, Node, Scalar, Unknown
+from personalization.rules.tree import (
+    Behaviour,
+    Condition,
+    FieldRef,
+    InSegment,
+    Known,
+    Moment,
+    Node,
+    OpenedPrevious,
+    Recalled,
+    Scalar,
+    Sequence,
+    Unknown,
+    WasInSegment,
+)
 
 
 class _Expression:
@@ -48,7 +62,25 @@ class _Expression:
     @cached_property
     def behaviours(self) -> frozenset[Behaviour]:
         """Aggregates over the customer-day rollup it needs."""
-        return frozenset(node for node in self.root.walk() if isinstance(node, Behaviour))
+        return frozenset(node for node in self.root.walk() if isinstance(node, Behaviour) and not node.exact)
+
+    @cached_property
+    def moments(self) -> frozenset[Moment]:
+        """What it needs of single events, with their instants."""
+        kinds = (Recalled, Sequence, OpenedPrevious)
+        return frozenset(
+            node for node in self.root.walk() if isinstance(node, kinds) or (isinstance(node, Behaviour) and node.exact)
+        )
+
+    @cached_property
+    def earlier_segments(self) -> frozenset[WasInSegment]:
+        """Memberships on days before that it asks for."""
+        return frozenset(node for node in self.root.walk() if isinstance(node, WasInSegment))
+
+    @cached_property
+    def local(self) -> bool:
+        """Whether it counts days in the customer's time zone."""
+        return any(getattr(node, "local", False) for node in self.root.walk())
 
 
 @dataclass(frozen=True)
@@ -65,9 +97,10 @@ class Rule(_Expression):
 
     @cached_property
     def version(self) -> str:
-        """Twelve hex digits that change with the rule's words or its `unknown`, not with its white space."""
+        """Twelve hex digits that change with its words, `unknown` and whose days it counts; white space is nothing."""
         words = " ".join(self.text.split())
-        return hashlib.sha256(f"{self.unknown}:{words}".encode()).hexdigest()[:12]
+        days = ":customer" if self.local else ""
+        return hashlib.sha256(f"{self.unknown}{days}:{words}".encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

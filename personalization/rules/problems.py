@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from personalization.errors import Position, ProgramError
-from personalization.rules.tree import Span
+from personalization.rules.node import Span
 
 T = TypeVar("T")
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects import Dialect
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.tokens import Token
 
+from personalization.rules.node import Span
 from personalization.rules.problems import RuleError, Source
-from personalization.rules.tree import Span
+from personalization.rules.sequences import MARK, with_our_calls
 
 DIALECT = "duckdb"
+_DIALECT = Dialect.get_or_raise(DIALECT)
 LONGEST = 20_000
 _DEEPEST = 150
 
@@ -27,6 +30,9 @@ def read(source: Source) -> exp.Expr:
     everything = Span(0, len(text))
     if not text.strip():
         raise source.error(everything, "the rule is empty", "write a condition, such as orders_84d >= 1")
+    if "\x00" in text:
+        place = text.index("\x00")
+        raise source.error(Span(place, place + 1), "text can't hold control characters")
     if len(text) > LONGEST:
         raise source.error(Span(0, 1), f"the rule has {len(text)} characters, more than {LONGEST}")
     try:
@@ -35,7 +41,7 @@ def read(source: Source) -> exp.Expr:
         raise _unreadable(source) from None
     _refuse_outside_the_language(source, tokens)
     try:
-        statements = sqlglot.parse(text, read=DIALECT)
+        statements = _DIALECT.parser().parse(with_our_calls(source, tokens), text)
     except ParseError as error:
         raise _syntax_error(source, error, tokens) from None
     except RecursionError:
@@ -53,6 +59,11 @@ def span_of(node: exp.Expr, source: Source) -> Span:
         parent = node.parent
         return span_of(parent, source) if parent else Span(0, len(source.text))
     return Span(min(place["start"] for place in places), max(place["end"] for place in places) + 1)
+
+
+def is_sequence(node: exp.Expr) -> bool:
+    """Whether a node is `did(…) THEN … WITHIN …`."""
+    return isinstance(node, exp.Anonymous) and node.this == MARK
 
 
 def name_span(node: exp.Expr, source: Source) -> Span:

@@ -6,58 +6,27 @@ they were written, so that compilers can compute equal parts once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
-Type = Literal["number", "text", "date", "boolean"]
+from personalization.rules.node import NOWHERE as NOWHERE
+from personalization.rules.node import Node as Node
+from personalization.rules.node import Span as Span
+from personalization.rules.node import Type as Type
+from personalization.rules.past import Affinity as Affinity
+from personalization.rules.past import Behaviour as Behaviour
+from personalization.rules.past import Measure as Measure
+from personalization.rules.past import Moment as Moment
+from personalization.rules.past import OpenedPrevious as OpenedPrevious
+from personalization.rules.past import Recalled as Recalled
+from personalization.rules.past import Sequence as Sequence
+from personalization.rules.past import Step as Step
+from personalization.rules.past import WasInSegment as WasInSegment
+
 Unknown = Literal["exclude", "include", "hold"]
-Measure = Literal["events", "amount", "quantity", "days_since"]
 ComparisonSign = Literal["=", "<>", "<", "<=", ">", ">="]
 ArithmeticSign = Literal["+", "-", "*", "/"]
-
-
-@dataclass(frozen=True)
-class Span:
-    """A stretch of a rule's text: offsets of its first character and of the one after its last."""
-
-    start: int
-    end: int
-
-
-NOWHERE = Span(0, 0)
-
-
-class Node:
-    """Base of all nodes."""
-
-    def children(self) -> Iterator[Node]:
-        """The nodes directly below, in the order written."""
-        for each in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, each.name)
-            if isinstance(value, Node):
-                yield value
-            elif isinstance(value, tuple):
-                yield from (item for item in value if isinstance(item, Node))
-
-    def walk(self) -> Iterator[Node]:
-        """This node and all below it, parents first."""
-        waiting: list[Node] = [self]
-        while waiting:
-            node = waiting.pop()
-            yield node
-            waiting.extend(reversed(list(node.children())))
-
-    def depth(self) -> int:
-        """How many nodes lie on the longest way down, counted without recursion."""
-        deepest = 0
-        waiting: list[tuple[Node, int]] = [(self, 1)]
-        while waiting:
-            node, depth = waiting.pop()
-            deepest = max(deepest, depth)
-            waiting.extend((child, depth + 1) for child in node.children())
-        return deepest
 
 
 # --- scalars ---------------------------------------------------------------------------------------------------------
@@ -82,31 +51,11 @@ class FieldRef(Node):
 
 @dataclass(frozen=True)
 class DayBefore(Node):
-    """The day `days` before `as_of` (0: `as_of` itself)."""
+    """The day `days` before `as_of` (0: `as_of` itself); with `local` the customer's day at its first instant."""
 
     days: int
     type: Type = "date"
-
-
-@dataclass(frozen=True)
-class Behaviour(Node):
-    """An aggregate over one customer's days: rows of `event` with `where`, on the `within` days before `as_of`.
-
-    Attributes
-    ----------
-    measure : {"events", "amount", "quantity", "days_since"}
-        Number of events, sum of a column (both 0 without rows), or days since the last one (missing without rows).
-    within : int or None
-        Window in days; None is all of the past.
-    where : tuple of (property, value)
-        Sorted by property.
-    """
-
-    event: str
-    measure: Measure = "events"
-    within: int | None = None
-    where: tuple[tuple[str, str], ...] = ()
-    type: Type = "number"
+    local: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,7 +74,7 @@ class Negative(Node):
     type: Type = "number"
 
 
-Scalar = Constant | FieldRef | DayBefore | Behaviour | Arithmetic | Negative
+Scalar = Constant | FieldRef | DayBefore | Behaviour | Affinity | Recalled | Arithmetic | Negative
 
 
 # --- conditions ------------------------------------------------------------------------------------------------------
@@ -215,4 +164,7 @@ class Or(Node):
     operands: tuple[Condition, ...]
 
 
-Condition = Comparison | Between | OneOf | Like | Known | Holds | Did | InSegment | Always | Not | And | Or
+Past = Sequence | OpenedPrevious | WasInSegment
+"""Conditions about the past that are always decided and answered from a column of their own."""
+
+Condition = Comparison | Between | OneOf | Like | Known | Holds | Did | Past | InSegment | Always | Not | And | Or

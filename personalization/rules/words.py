@@ -1,12 +1,11 @@
-"""A rule said in two ways: as rule text again, laid out one way, and in plain words."""
+"""A rule in plain words."""
 
 from __future__ import annotations
 
-from datetime import date
-
 from personalization.rules import tree as t
-from personalization.rules.catalog import EVENTS
 from personalization.rules.parse import Rule, Value
+from personalization.rules.text import constant_text
+from personalization.rules.windows import window_text
 
 _SIGN_WORDS = {
     "=": "is",
@@ -30,7 +29,11 @@ def describe(rule: Rule | Value) -> str:
     if isinstance(rule, Value):
         return scalar_words(rule.scalar)
     words = condition_words(rule.condition)
-    decided = not rule.fields and not rule.segments and all(b.measure != "days_since" for b in rule.behaviours)
+    missing = (t.FieldRef, t.InSegment, t.Recalled, t.Affinity)
+    decided = not any(
+        isinstance(node, missing) or (isinstance(node, t.Behaviour) and node.measure == "days_since")
+        for node in rule.condition.walk()
+    )
     return words if decided else f"{words}. {_UNKNOWN_WORDS[rule.unknown]}"
 
 
@@ -59,9 +62,15 @@ def condition_words(node: t.Condition) -> str:
         return f"{scalar_words(node.operand)} is true"
     if isinstance(node, t.Did):
         times = "" if node.at_least == 1 else f" at least {node.at_least} times"
-        return (
-            f"{EVENTS[node.behaviour.event].past}{_where_words(node.behaviour)}{times}{_window_words(node.behaviour)}"
-        )
+        return f"{node.behaviour.about.past}{_where_words(node.behaviour)}{times}{_window_words(node.behaviour)}"
+    if isinstance(node, t.Sequence):
+        return _sequence_words(node)
+    if isinstance(node, t.OpenedPrevious):
+        within = f" within {window_text(None, node.minutes)} after it was sent" if node.minutes else ""
+        return f"opened the last mail{within}"
+    if isinstance(node, t.WasInSegment):
+        when = f" in the {_days(node.within)} before" if node.within else " on some day before"
+        return f"was in segment '{node.name}'{when}"
     if isinstance(node, t.InSegment):
         return f"is in segment '{node.name}'"
     return "everyone" if node.value else "nobody"
@@ -71,13 +80,28 @@ def _inner(node: t.Condition) -> str:
     return f"({condition_words(node)})" if isinstance(node, t.And | t.Or) else condition_words(node)
 
 
+def _sequence_words(node: t.Sequence) -> str:
+    first, *later = node.steps
+    words = f"{first.about.past}{_where_words(first)}{_window_words(first)}"
+    for step in later:
+        negated = "not: " if step.negated else ""
+        after = f"within {window_text(None, step.window)} after that"
+        words += f", and then, {after}, {negated}{step.about.past}{_where_words(step)}"
+    return words
+
+
 def _negated(node: t.Condition) -> str:
     if isinstance(node, t.InSegment):
         return f"is not in segment '{node.name}'"
     if isinstance(node, t.Known):
         return f"{scalar_words(node.operand)} is not known"
+    if isinstance(node, t.WasInSegment):
+        return f"was not in segment '{node.name}'{condition_words(node).partition(_quoted(node.name))[2]}"
+    if isinstance(node, t.OpenedPrevious):
+        return f"has not {condition_words(node)}"
     if isinstance(node, t.Did) and node.at_least == 1:
-        return f"never {condition_words(node)}" if node.behaviour.within is None else f"not: {condition_words(node)}"
+        ever = node.behaviour.within is None and node.behaviour.minutes is None
+        return f"never {condition_words(node)}" if ever else f"not: {condition_words(node)}"
     return f"not ({condition_words(node)})"
 
 
@@ -88,9 +112,10 @@ def scalar_words(node: t.Scalar) -> str:
     if isinstance(node, t.Constant):
         return constant_text(node.value)
     if isinstance(node, t.DayBefore):
+        evaluated = "the day of evaluation" + (" where the customer is" if node.local else "")
         if node.days < 0:
-            return f"{_days(-node.days)} after the day of evaluation"
-        return f"{_days(node.days)} before the day of evaluation" if node.days else "the day of evaluation"
+            return f"{_days(-node.days)} after {evaluated}"
+        return f"{_days(node.days)} before {evaluated}" if node.days else evaluated
     if isinstance(node, t.Negative):
         return f"minus {scalar_words(node.operand)}"
     if isinstance(node, t.Arithmetic):
@@ -98,7 +123,13 @@ def scalar_words(node: t.Scalar) -> str:
             f"({scalar_words(s)})" if isinstance(s, t.Arithmetic) else scalar_words(s) for s in (node.left, node.right)
         ]
         return f"{sides[0]} {_ARITHMETIC_WORDS[node.sign]} {sides[1]}"
-    event = EVENTS[node.event]
+    if isinstance(node, t.Affinity):
+        name, value = node.part.where[0]
+        return f"share of {name} {value} in the amount of {node.whole.about.noun}{_window_words(node.whole)}"
+    event = node.about
+    if isinstance(node, t.Recalled):
+        order = "latest" if node.which == "last" else "first"
+        return f"{node.key} of the {order} of {event.noun}{_where_words(node)}{_window_words(node)}"
     what = {
         "events": f"number of {event.noun}",
         "amount": f"amount of {event.noun}",
@@ -112,80 +143,23 @@ def _operand_words(node: t.Scalar) -> str:
     return f"({scalar_words(node)})" if isinstance(node, t.Arithmetic) else scalar_words(node)
 
 
-def _where_words(behaviour: t.Behaviour) -> str:
-    return "".join(f" with {name.removesuffix('_id')} {value}" for name, value in behaviour.where)
+_Occasion = t.Behaviour | t.Recalled | t.Step
 
 
-def _window_words(behaviour: t.Behaviour) -> str:
-    return "" if behaviour.within is None else f" in the {_days(behaviour.within)} before"
+def _where_words(node: _Occasion) -> str:
+    return "".join(f" with {name.removesuffix('_id')} {value}" for name, value in node.where)
+
+
+def _window_words(node: _Occasion) -> str:
+    if node.within is None and node.minutes is None:
+        return ""
+    theirs = " where the customer is" if node.local else ""
+    return f" in the {window_text(node.within, node.minutes)} before{theirs}"
 
 
 def _days(count: int) -> str:
-    return "1 day" if count == 1 else f"{count} days"
+    return window_text(count, None)
 
 
-def constant_text(value: int | float | str | bool | date) -> str:
-    """A constant the way rules write it."""
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    if isinstance(value, date):
-        return f"DATE '{value.isoformat()}'"
-    return repr(value)
-
-
-# --- rule text -------------------------------------------------------------------------------------------------------
-
-
-def to_text(node: t.Condition | t.Scalar) -> str:
-    """Rule text that parses to an equal tree."""
-    if isinstance(node, t.And | t.Or):
-        joined = " AND " if isinstance(node, t.And) else " OR "
-        return joined.join(_bracketed(each, t.And | t.Or) for each in node.operands)
-    if isinstance(node, t.Not):
-        return f"NOT {_bracketed(node.operand, t.And | t.Or | t.Comparison | t.Between | t.OneOf | t.Like)}"
-    if isinstance(node, t.Comparison):
-        return f"{to_text(node.left)} {node.sign} {to_text(node.right)}"
-    if isinstance(node, t.Between):
-        return f"{to_text(node.operand)} BETWEEN {to_text(node.low)} AND {to_text(node.high)}"
-    if isinstance(node, t.OneOf):
-        return f"{to_text(node.operand)} IN ({', '.join(to_text(each) for each in node.options)})"
-    if isinstance(node, t.Like):
-        return f"{to_text(node.operand)} LIKE {constant_text(node.pattern)}"
-    if isinstance(node, t.Known):
-        return f"known({to_text(node.operand)})"
-    if isinstance(node, t.Holds):
-        return node.operand.name
-    if isinstance(node, t.InSegment):
-        return f"in_segment({constant_text(node.name)})"
-    if isinstance(node, t.Always | t.Constant):
-        return constant_text(node.value)
-    if isinstance(node, t.FieldRef):
-        return node.name
-    if isinstance(node, t.DayBefore):
-        return "as_of" if node.days == 0 else f"days_ago({node.days})" if node.days > 0 else f"(as_of + {-node.days})"
-    if isinstance(node, t.Negative):
-        return f"-({to_text(node.operand)})"
-    if isinstance(node, t.Arithmetic):
-        return f"({to_text(node.left)} {node.sign} {to_text(node.right)})"
-    return _call_text(node)
-
-
-def _call_text(node: t.Did | t.Behaviour) -> str:
-    behaviour, at_least = (node.behaviour, node.at_least) if isinstance(node, t.Did) else (node, 1)
-    names = {"events": "count_of", "days_since": "days_since"}
-    name = "did" if isinstance(node, t.Did) else names.get(behaviour.measure, "sum_of")
-    arguments = [constant_text(behaviour.event)]
-    if name == "sum_of":
-        arguments.append(constant_text(behaviour.measure))
-    arguments += [f"{key} => {constant_text(value)}" for key, value in behaviour.where]
-    if behaviour.within is not None:
-        arguments.append(f"within => '{_days(behaviour.within)}'")
-    if at_least > 1:
-        arguments.append(f"at_least => {at_least}")
-    return f"{name}({', '.join(arguments)})"
-
-
-def _bracketed(node: t.Condition, kinds: object) -> str:
-    return f"({to_text(node)})" if isinstance(node, kinds) else to_text(node)  # type: ignore[arg-type]
+def _quoted(name: str) -> str:
+    return f"'{name}'"

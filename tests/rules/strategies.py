@@ -12,22 +12,24 @@ from hypothesis import strategies as st
 from personalization.as_of import AsOf
 from personalization.rules import Catalog, Rule
 from personalization.rules import tree as t
-from personalization.rules.catalog import EVENTS, Field
+from personalization.rules.catalog import Field
 from personalization.warehouse import Session
+from tests.rules import moment_strategies as m
 from tests.rules.oracle import Customer, Day
 
-AS_OF = AsOf(date(2024, 3, 1))  # windows reach over a leap day
+AS_OF = m.DAYS[0]  # windows reach over a leap day and one of 23 hours
 FIELDS = {
     "visits": Field("number", "visits"),
     "score": Field("number", "score"),
     "city": Field("text", "city"),
     "joined": Field("date", "day of joining"),
     "vip": Field("boolean", "a very important person"),
+    "time_zone": Field("text", "time zone"),
 }
-CATALOG = Catalog(FIELDS, EVENTS)
+CATALOG = Catalog(FIELDS, m.OWN_EVENTS)
 NUMBERS = (-1, 0, 0.5, 1, 2, 7)
 TEXTS = ("", "Bonn", "bonn", "it's", "50%", "a_b", '"x"; --', "ü\\")
-EDGES = (0, 1, 6, 7, 8, 13, 14, 15, 28, 29, 366)
+EDGES = (0, 1, 6, 7, 8, 13, 14, 15, 28, 29, 32, 366)
 WINDOWS = (None, 1, 7, 14, 28)
 
 
@@ -59,7 +61,8 @@ def number_constants() -> st.SearchStrategy[t.Constant]:
 
 @cache
 def numbers() -> st.SearchStrategy[t.Scalar]:
-    leaves = st.one_of(number_constants(), fields("number"), behaviours())
+    exact = st.one_of(m.behaviours(), m.affinities())
+    leaves = st.one_of(number_constants(), fields("number"), behaviours(), behaviours(), exact)
     compound = st.recursive(
         leaves,
         lambda inner: st.one_of(
@@ -76,7 +79,7 @@ def numbers() -> st.SearchStrategy[t.Scalar]:
 def dates() -> st.SearchStrategy[t.Scalar]:
     return st.one_of(
         fields("date"),
-        st.sampled_from((-3, *EDGES)).map(t.DayBefore),
+        st.builds(t.DayBefore, st.sampled_from((-3, *EDGES)), local=st.booleans()),
         st.sampled_from(EDGES).map(lambda days: t.Constant(day(days), "date")),
         st.builds(
             lambda field, sign, days: t.Arithmetic(sign, field, t.Constant(days, "number"), "date"),
@@ -109,6 +112,7 @@ def conditions(segments: tuple[str, ...] = ()) -> st.SearchStrategy[t.Condition]
         fields("boolean").map(t.Holds),
         st.builds(t.Did, behaviours(counts_only=True), st.integers(1, 3)),
         st.booleans().map(t.Always),
+        m.conditions(),
     ]
     if segments:
         leaves.append(st.sampled_from(segments).map(t.InSegment))
@@ -151,7 +155,7 @@ def days() -> st.SearchStrategy[Day]:
 
 
 @cache
-def customers() -> st.SearchStrategy[list[Customer]]:
+def customers(as_of: AsOf = AS_OF) -> st.SearchStrategy[list[Customer]]:
     def optional(values: tuple) -> st.SearchStrategy:
         return st.one_of(st.none(), st.sampled_from(values))
 
@@ -162,9 +166,11 @@ def customers() -> st.SearchStrategy[list[Customer]]:
             "city": optional(TEXTS),
             "joined": optional(tuple(day(edge) for edge in EDGES)),
             "vip": optional((True, False)),
+            "time_zone": optional(m.ZONES),
         }
     )
-    one = st.tuples(known, st.lists(days(), max_size=4).map(tuple))
+    moments = st.lists(m.happenings(as_of), max_size=6).map(tuple)
+    one = st.tuples(known, st.lists(days(), max_size=4).map(tuple), moments, st.lists(m.stays(as_of), max_size=2))
     return st.lists(one, min_size=1, max_size=6).map(
         lambda rows: [Customer(f"t{index}", *row) for index, row in enumerate(rows)]
     )
@@ -179,6 +185,7 @@ _PROFILE = pa.schema(
         "city": pa.string(),
         "joined": pa.date32(),
         "vip": pa.bool_(),
+        "time_zone": pa.string(),
     }
 )
 _DAYS = pa.schema(
@@ -195,10 +202,10 @@ _DAYS = pa.schema(
 )
 
 
-def fill(session: Session, people: list[Customer]) -> None:
-    """Write customers as tables `profile` (with rows of another day to be left alone) and `customer_day`."""
-    profile = [{"as_of": AS_OF.day, "customer_token": each.token, **each.fields} for each in people]
-    profile += [{**row, "as_of": day(1)} for row in profile]
+def tables(people: list[Customer], as_of: AsOf = AS_OF) -> dict[str, pa.Table]:
+    """Customers as tables `profile` (with rows of another day to be left alone), `customer_day` and those of `m`."""
+    profile = [{"as_of": as_of.day, "customer_token": each.token, **each.fields} for each in people]
+    profile += [{**row, "as_of": as_of.day - timedelta(days=1), "time_zone": "Asia/Tokyo"} for row in profile]
     rows = [
         {
             **vars(each),
@@ -209,10 +216,15 @@ def fill(session: Session, people: list[Customer]) -> None:
         for person in people
         for each in person.days
     ]
-    tables = {
-        "_profile": pa.Table.from_pylist(profile, schema=_PROFILE),
-        "_days": pa.Table.from_pylist(rows, schema=_DAYS),
+    return {
+        "profile": pa.Table.from_pylist(profile, schema=_PROFILE),
+        "customer_day": pa.Table.from_pylist(rows, schema=_DAYS),
+        **m.tables(people, as_of),
     }
-    with session.registered(**tables):
-        session.execute("create or replace table profile as from _profile")
-        session.execute("create or replace table customer_day as from _days")
+
+
+def fill(session: Session, people: list[Customer], as_of: AsOf = AS_OF) -> None:
+    """Write customers as tables of the warehouse."""
+    for name, table in tables(people, as_of).items():
+        with session.registered(_rows=table):
+            session.execute(f"create or replace table {name} as from _rows")

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from personalization.rules import Rule, Value, evaluate_value, evaluation_query, explain, gather_facts, parse_rule
 from personalization.rules import tree as t
-from personalization.rules.words import condition_words, to_text
+from personalization.rules.text import to_text
+from personalization.rules.words import condition_words
 from personalization.warehouse import Session
+from tests.rules import moment_strategies as m
 from tests.rules import strategies as s
 from tests.rules.oracle import Customer, Oracle
 
-TABLES = {"profile": "profile", "customer_day": "customer_day"}
+TABLES = {name: name for name in ("profile", "customer_day", "moments", "history")}
 PROPERTY = settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
@@ -38,7 +40,7 @@ def test_sql_and_oracle_agree(
     found = outcomes(session, rules, values=wanted)
     assert found.keys() == {person.token for person in people}
     for person in people:
-        oracle, row = Oracle(person, s.AS_OF.day, rules), found[person.token]
+        oracle, row = Oracle(person, s.AS_OF, rules), found[person.token]
         for name, rule in rules.items():
             assert (row[name], row[f"{name}__decidable"]) == oracle.rule(rule), to_text(rule.condition)
         for name, value in wanted.items():
@@ -55,10 +57,10 @@ def test_a_written_rule_reads_back_equal_and_explains_itself(
     session.execute("create or replace table membership (as_of date, segment text, customer_token text, status text)")
     facts = gather_facts(session, rules.values(), s.AS_OF, people[0].token, membership="membership", **TABLES)
     assert facts is not None
-    oracle = Oracle(people[0], s.AS_OF.day, {name: Rule("", t.Always(False)) for name in rules})
+    oracle = Oracle(people[0], s.AS_OF, {name: Rule("", t.Always(False)) for name in rules})
     for rule in rules.values():
         text = to_text(rule.condition)
-        assert parse_rule(text, s.CATALOG).condition == rule.condition, text
+        assert parse_rule(text, s.CATALOG).condition == m.with_days_of_the_program(rule.condition), text
         assert condition_words(rule.condition)
         trace = explain(rule, facts)
         assert (trace.holds, trace.outcome is not None) == oracle.rule(rule), str(trace)

@@ -10,7 +10,7 @@ from personalization.warehouse import Session
 from tests.rules import strategies as s
 from tests.rules.oracle import Customer, Day
 
-TABLES = {"profile": "profile", "customer_day": "customer_day"}
+TABLES = {name: name for name in ("profile", "customer_day", "moments", "history")}
 MISSING = {"visits": None, "score": None, "city": None, "joined": None, "vip": None}
 
 
