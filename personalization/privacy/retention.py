@@ -26,10 +26,11 @@ from personalization.stages.sync.tables import SyncTable, mapped_tables
 if TYPE_CHECKING:
     from personalization.runtime import Runtime
 
-MOMENTS = {"order_lines": "ordered_at", "email_events": "occurred_at"}
+MOMENTS = {"order_lines": "ordered_at", "email_events": "occurred_at", "customer_events": "occurred_at"}
 _WAREHOUSE = {
     "order_lines": (("landed.order_lines", None), ("marts.order_lines", "ordered_at"), ("marts.orders", "ordered_at")),
     "email_events": (("landed.email_events", None), ("marts.email_events", "occurred_at")),
+    "customer_events": (("landed.customer_events", None), ("marts.customer_events", "occurred_at")),
 }
 
 

@@ -76,11 +76,31 @@ class Privacy(Model):
     erasure: Literal["approval", "automatic"] = Field(
         default="approval", description="whether an erasure asked for on the preference page waits for a person"
     )
-    retention_months: dict[Literal["order_lines", "email_events"], Annotated[int, Field(ge=1)]] = Field(
-        default={}, description="rows older than this are removed; entities that are not named are kept"
+    retention_months: dict[Literal["order_lines", "email_events", "customer_events"], Annotated[int, Field(ge=1)]] = (
+        Field(default={}, description="rows older than this are removed; entities that are not named are kept")
     )
     copies_days: int = Field(default=30, ge=1, description="copies made for people who asked are removed after this")
     bodies_days: int = Field(default=90, ge=1, description="bodies of webhook messages are removed after this")
+
+
+class Rules(Model):
+    """How rules count days: by the program's calendar, or by each customer's where their time zone is known."""
+
+    days: Literal["program", "customer"] = Field(
+        default="program",
+        description="whose days within => '7 days', days_since, as_of and days_ago count; hours are the same",
+    )
+
+
+class OwnEvent(Model):
+    """A kind of event of the program's own, which a source table of entity `customer_events` gives."""
+
+    title: str = Field(description="what somebody did, as in 'visited the site'")
+    noun: str | None = Field(default=None, description="the same as a plural, as in 'visits'")
+    properties: list[Literal["department", "category", "product", "detail"]] = Field(
+        default=[], description="what rules can narrow it by, as in did('visit', category => 'Wine')"
+    )
+    sums: list[Literal["amount", "quantity"]] = Field(default=[], description="what rules can add up with sum_of(…)")
 
 
 class ProgramFile(Model):
@@ -99,6 +119,10 @@ class ProgramFile(Model):
     sunset: Sunset | None = Field(default=None, description="whom campaigns leave alone; unset: nobody")
     governor: Governor | None = Field(default=None, description="fewer mails while people complain; unset: none")
     scoring: Scoring = Scoring()
+    rules: Rules = Rules()
+    events: dict[Name, OwnEvent] = Field(
+        default={}, description="events beside purchases and mails that rules can ask for; see write-a-segment"
+    )
     serve: Serve = Serve()
     privacy: Privacy = Privacy()
     min_completeness: Share = Field(
@@ -108,7 +132,9 @@ class ProgramFile(Model):
 
 # --- sources.yaml ----------------------------------------------------------------------------------------------------
 
-Entity = Literal["customers", "products", "order_lines", "campaign_history", "email_events", "consent_events"]
+Entity = Literal[
+    "customers", "products", "order_lines", "campaign_history", "email_events", "customer_events", "consent_events"
+]
 
 
 class SourceTable(Model):

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from personalization.errors import DataError
 from personalization.rules.events import EVENTS as EVENTS
-from personalization.rules.events import Event
+from personalization.rules.events import OWN_PROPERTIES, Event, Property
 from personalization.rules.node import Type
 
 if TYPE_CHECKING:
     from personalization.program import Program
+    from personalization.program.models import OwnEvent
     from personalization.warehouse import Session
 
 
@@ -25,10 +26,13 @@ class Field:
     values: tuple[str, ...] | None = None
 
 
+STAGES = ("prospect", "new", "active", "at_risk", "lapsed", "lost")
+"""Never bought; bought within 28 days and known no longer than that; within 28, 84 and 365 days; longer ago."""
+
 FIELDS: Mapping[str, Field] = {
     # purchases; NULL for customers without any
     "recency_days": Field("number", "days since the last purchase"),
-    "tenure_days": Field("number", "days since the first purchase"),
+    "tenure_days": Field("number", "days since the customer is known"),
     "orders_7d": Field("number", "orders in the last 7 days"),
     "orders_28d": Field("number", "orders in the last 28 days"),
     "orders_84d": Field("number", "orders in the last 84 days"),
@@ -69,6 +73,8 @@ FIELDS: Mapping[str, Field] = {
     "country": Field("text", "country (ISO 3166 code)"),
     "region": Field("text", "region (ISO 3166-2 code)"),
     "language": Field("text", "language"),
+    "time_zone": Field("text", "time zone (IANA name)"),
+    "lifecycle_stage": Field("text", "where the customer stands", values=STAGES),
     # what is expected of them
     "purchase_score": Field("number", "chance of a purchase (0 to 1)"),
     "purchase_band": Field("text", "band of the purchase score"),
@@ -107,11 +113,13 @@ class Catalog:
 
     @classmethod
     def of(cls, program: Program) -> Catalog:
-        """The catalog of a program: the fixed fields, its score bands as allowed values, its segments."""
+        """The catalog of a program: the fixed fields, its score bands as allowed values, its events, its segments."""
         bands = tuple(program.settings.scoring.bands)
         topics = {topic_field(name): Field("boolean", f"chose to read about {name}") for name in program.topics}
         fields = {**FIELDS, **topics, "purchase_band": Field("text", FIELDS["purchase_band"].title, values=bands)}
-        return cls(fields, EVENTS, frozenset(program.segments))
+        events = {**EVENTS, **{name: _own_event(name, each) for name, each in program.settings.events.items()}}
+        local = program.settings.rules.days == "customer"
+        return cls(fields, events, frozenset(program.segments), local)
 
     def verify(self, session: Session, table: str = "segments.profile") -> None:
         """Compare the fields with the columns of a real table.
@@ -134,3 +142,8 @@ class Catalog:
                 f"{table} does not have the columns that rules are checked against: {'; '.join(wrong)}",
                 hint="make dbt_project/models/features and personalization/rules/catalog.py agree",
             )
+
+
+def _own_event(name: str, declared: OwnEvent) -> Event:
+    properties: dict[str, Property] = {each: OWN_PROPERTIES[each] for each in declared.properties}
+    return Event(declared.title, declared.noun or f"'{name}' events", properties, tuple(declared.sums))

@@ -8,7 +8,7 @@ from typing import Any
 
 from personalization.errors import Position, ProgramError
 from personalization.program import Program
-from personalization.rules.catalog import Catalog
+from personalization.rules.catalog import EVENTS, Catalog
 from personalization.rules.order import cycles
 from personalization.rules.parse import Rule, Value, parse_rule, parse_value
 from personalization.rules.problems import Origin, Source, combined
@@ -103,6 +103,11 @@ def _read(program: Program) -> tuple[ProgramRules, list[ProgramError]]:
             reader.problems.append(
                 ProgramError(f"a segment can't be named '{name}': segments.{name} is a table of its own", at=at)
             )
+    for name in program.settings.events:
+        if name in EVENTS:
+            at = program.position("program", ("events", name))
+            hint = "give events of your own another name"
+            reader.problems.append(ProgramError(f"'{name}' is an event that every program has", at=at, hint=hint))
     reader.problems.extend(_cycle_errors(reader, rules.segments))
     for block_name, block in program.blocks.items():
         for index, branch in enumerate(block.branches):

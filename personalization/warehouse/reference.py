@@ -1,7 +1,7 @@
-"""Reference tables for normalisation, made from pycountry: ISO 3166 countries and regions, ISO 4217 currencies.
+"""Reference tables for normalisation: ISO 3166 countries and regions, ISO 4217 currencies, IANA time zones.
 
-They become dbt seeds. The files are made on the machine that needs them and never committed, because pycountry's data
-are LGPL. The same pycountry gives the same bytes.
+They become dbt seeds. The files are made on the machine that needs them and never committed, because pycountry's data,
+of which all but the time zones are made, are LGPL. The same pycountry gives the same bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from zoneinfo import available_timezones
 
 # Names in everyday use that ISO and pycountry do not list.
 COMMON_COUNTRY_NAMES = {
@@ -97,13 +98,23 @@ def currencies() -> list[tuple[str, str]]:
     return sorted((currency.alpha_3, currency.name) for currency in pycountry.currencies)
 
 
+def time_zones() -> list[tuple[str, str]]:
+    """`(name in lower case, name)` of each IANA time zone that both Python and the warehouse can reckon with."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        found = {str(name) for (name,) in connection.execute("select name from pg_timezone_names()").fetchall()}
+    return sorted((name.lower(), name) for name in found & available_timezones())
+
+
 def write_seeds(folder: Path) -> list[Path]:
-    """Write iso_countries.csv, iso_subdivisions.csv and iso_currencies.csv; returns their paths."""
+    """Write iso_countries.csv, iso_subdivisions.csv, iso_currencies.csv and time_zones.csv; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     return [
         _write(folder / "iso_countries.csv", ("spelling", "country"), countries()),
         _write(folder / "iso_subdivisions.csv", ("country", "spelling", "region"), subdivisions()),
         _write(folder / "iso_currencies.csv", ("currency", "name"), currencies()),
+        _write(folder / "time_zones.csv", ("spelling", "time_zone"), time_zones()),
     ]
 
 

@@ -15,7 +15,7 @@ TOUCHED, TOUCHED_TOKENS = "_touched", "_touched_tokens"
 """Temporary tables: `customer_token` of the people whose rows are made again, and every `token` that names them."""
 
 _BY_TOKEN = {"landed.identity": "identifier_token"}
-_RECORDS = ("landed.customers", "landed.order_lines", "landed.email_events")
+_RECORDS = ("landed.customers", "landed.order_lines", "landed.email_events", "landed.customer_events")
 
 
 def restrict_sources(session: Session) -> dict[str, str]:

@@ -137,6 +137,15 @@ def recalled(draw: st.DrawFn) -> t.Recalled:
 
 
 @st.composite
+def _comparisons(draw: st.DrawFn) -> t.Comparison:
+    asked = draw(recalled())
+    value = draw(st.sampled_from(("Y", "it's", "p1", "home")))
+    upper = asked.about.properties[asked.key].upper
+    constant = t.Constant(value.upper() if upper else value, "text")
+    return t.Comparison(draw(st.sampled_from(("=", "<>"))), asked, constant)
+
+
+@st.composite
 def sequences(draw: st.DrawFn) -> t.Sequence:
     names = st.sampled_from(("visit", "purchase", "open", "mailing"))
     event = draw(names)
@@ -168,12 +177,7 @@ def conditions() -> st.SearchStrategy[t.Condition]:
         st.builds(t.Did, behaviours(counts_only=True), st.integers(1, 3)),
         st.builds(t.OpenedPrevious, st.sampled_from((None, *WINDOWS))),
         st.builds(t.WasInSegment, st.sampled_from(PAST_SEGMENTS), st.sampled_from((None, 1, 7, 28))),
-        st.builds(
-            t.Comparison,
-            st.sampled_from(("=", "<>")),
-            recalled(),
-            st.sampled_from(("Y", "IT'S", "p1", "home")).map(lambda value: t.Constant(value, "text")),
-        ),
+        _comparisons(),
         st.builds(t.Known, recalled()),
     )
 

@@ -25,7 +25,9 @@ final as (
         customers.children,
         customers.country,
         customers.region,
-        customers.language
+        customers.language,
+        customers.time_zone,
+        {{ lifecycle_stage('features') }} as lifecycle_stage
     from features
     inner join customers on features.customer_token = customers.customer_token
     where features.as_of = cast('{{ var("as_of") }}' as date)

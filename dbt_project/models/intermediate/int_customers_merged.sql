@@ -31,8 +31,8 @@ merged as (
     select
         customer_token,
         {%- for column in [
-            'email_token', 'phone_token', 'country', 'region', 'postcode', 'language', 'birth_date', 'age_band',
-            'income_band', 'household_size', 'marital_status', 'home_ownership', 'children'
+            'email_token', 'phone_token', 'country', 'region', 'postcode', 'language', 'time_zone', 'birth_date',
+            'age_band', 'income_band', 'household_size', 'marital_status', 'home_ownership', 'children'
         ] %}
         {{ newest(column) }} as {{ column }},
         {%- endfor %}

@@ -12,6 +12,12 @@ email_events as (
 
 ),
 
+customer_events as (
+
+    select * from {{ ref('customer_events') }}
+
+),
+
 -- one row per order and department first: the two roll-ups after it then read a quarter of the lines
 order_departments as (
 
@@ -82,11 +88,31 @@ mail as (
 
 ),
 
+own as (
+
+    select
+        customer_token,
+        event_day,
+        event,
+        '' as department,
+        '' as campaign_id,
+        count(*) as events,
+        sum(quantity) as quantity,
+        sum(amount) as amount,
+        cast(null as decimal(38, 4)) as discount,
+        cast(null as decimal(38, 4)) as coupon_discount
+    from customer_events
+    group by customer_token, event_day, event
+
+),
+
 final as (
 
     select * from purchases
     union all
     select * from mail
+    union all
+    select * from own
 
 )
 

@@ -13,6 +13,8 @@ seen as (
     select customer_token from {{ ref('order_lines') }}
     union
     select customer_token from {{ ref('email_events') }}
+    union
+    select customer_token from {{ ref('customer_events') }}
 
 ),
 
@@ -26,6 +28,7 @@ final as (
         merged.region,
         merged.postcode,
         merged.language,
+        merged.time_zone,
         merged.birth_date,
         merged.age_band,
         merged.income_band,

@@ -32,7 +32,8 @@ final as (
         order_lines.discount,
         order_lines.coupon_discount,
         order_lines.currency,
-        coalesce(products.department, 'UNKNOWN') as department
+        coalesce(products.department, 'UNKNOWN') as department,
+        products.category
     from order_lines
     left join identities on order_lines.customer_key = identities.identifier_token
     left join products on order_lines.product_id = products.product_id

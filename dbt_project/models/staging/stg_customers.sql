@@ -23,12 +23,14 @@ located as (
         cleaned.*,
         countries.country as country_code,
         subdivisions.region as region_code,
+        time_zones.time_zone as time_zone_name,
         {{ postcode('countries.country', 'cleaned.postcode_written') }} as postcode_code
     from cleaned
     left join {{ ref('iso_countries') }} as countries on cleaned.country_spelling = countries.spelling
     left join {{ ref('iso_subdivisions') }} as subdivisions
         on countries.country = subdivisions.country
         and cleaned.region_spelling = subdivisions.spelling
+    left join {{ ref('time_zones') }} as time_zones on lower({{ clean_text('cleaned.time_zone') }}) = time_zones.spelling
 
 ),
 
@@ -49,6 +51,7 @@ renamed as (
 
         -- person
         {{ language('language') }} as language,
+        time_zone_name as time_zone,
         {{ business_day(to_utc('birth_date', calendar=true)) }} as birth_date,
         {{ clean_text('age_band') }} as age_band,
         {{ clean_text('income_band') }} as income_band,

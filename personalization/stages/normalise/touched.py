@@ -27,6 +27,7 @@ def collect_touched(session: Session, others: Iterable[str]) -> None:
     # a product's or campaign's values are part of the rows of those who bought it or were mailed
     for changed, column, table in (
         (CHANGED_PRODUCTS, "product_id", "marts.order_lines"),
+        (CHANGED_PRODUCTS, "product_id", "marts.customer_events"),
         (CHANGED_CAMPAIGNS, "campaign_id", "marts.email_events"),
     ):
         session.execute(

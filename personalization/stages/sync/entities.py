@@ -48,6 +48,8 @@ EMAIL_EVENTS = (
     "unsubscribed",
     "complained",
 )
+RESERVED_EVENTS = ("purchase", "mailing", "open", "click", "conversion", "bounce", "unsubscribe", "complaint")
+"""What rules call the events that orders and e-mail events give; customer events have other names."""
 CONSENT_ACTIONS = ("grant", "confirm", "withdraw", "object", "expire")
 
 
@@ -126,7 +128,7 @@ _ENTITIES = (
             Column("first_name", identifier=Identifier.DIRECT),
             Column("last_name", identifier=Identifier.DIRECT),
             Column("street", identifier=Identifier.DIRECT),
-            *_text("postcode", "city", "region", "country", "language"),
+            *_text("postcode", "city", "region", "country", "language", "time_zone"),
             Column("birth_date", _DATE),
             *_text("age_band", "income_band", "household_size", "marital_status", "home_ownership", "children"),
             Column("created_at", _TIMESTAMP),
@@ -182,6 +184,18 @@ _ENTITIES = (
             Column("detail"),
         ),
         key=("campaign_id", "customer_key", "event", "occurred_at", "detail"),
+    ),
+    Entity(
+        "customer_events",
+        (
+            Column("customer_id", required=True, identifier=Identifier.CUSTOMER),
+            Column("event", required=True),
+            Column("occurred_at", _TIMESTAMP, required=True, instant=True),
+            *_text("event_id", "product_id", "department", "category", "detail"),
+            Column("quantity", _NUMBER),
+            Column("amount", _NUMBER),
+        ),
+        key=("customer_key", "event", "occurred_at", "event_id", "product_id", "detail"),
     ),
     Entity(
         "consent_events",

@@ -18,6 +18,7 @@ MART_TABLES = (
     "marts.order_lines",
     "marts.campaign_history",
     "marts.email_events",
+    "marts.customer_events",
     "marts.customer_day",
 )
 

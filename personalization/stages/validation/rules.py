@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from zoneinfo import available_timezones
 
 import ibis
 import ibis.expr.types as ir
@@ -15,6 +16,7 @@ from personalization.stages.sync.entities import (
     EMAIL_PROBLEM,
     ENTITIES,
     REJECTED,
+    RESERVED_EVENTS,
     Column,
     ColumnType,
     Entity,
@@ -87,6 +89,10 @@ def rules_for(entity: str, program: Program) -> list[Rule]:
     rules.extend(_one_of(described))
     if entity == "email_events":
         rules.append(_words("event", EMAIL_EVENT_WORDS, "no kind of e-mail event"))
+    if entity == "customers":
+        rules.append(_time_zone())
+    if entity == "customer_events":
+        rules.append(_own_event())
     if entity == "consent_events":
         rules.append(_words("action", CONSENT_ACTIONS, f"not one of {', '.join(CONSENT_ACTIONS)}"))
         purposes = list(program.purposes)
@@ -156,6 +162,25 @@ def _words(column: str, allowed: Iterable[str], message: str, *, exact: bool = F
         return table[column].isnull() | word.isin(words)
 
     return Rule(f"{column}_known", column, message, holds)
+
+
+def _own_event() -> Rule:
+    """What orders and mails give already would be counted twice."""
+
+    def holds(table: ir.Table) -> ir.BooleanValue:
+        name = table.event.strip().lower().re_replace("[^a-z0-9]+", "_")
+        return table.event.isnull() | ~name.isin(RESERVED_EVENTS)
+
+    return Rule("event_own", "event", "comes from order_lines or email_events; give it another name", holds)
+
+
+def _time_zone() -> Rule:
+    names = sorted(name.lower() for name in available_timezones())
+
+    def holds(table: ir.Table) -> ir.BooleanValue:
+        return table.time_zone.isnull() | table.time_zone.strip().lower().isin(names)
+
+    return Rule("time_zone_known", "time_zone", "no IANA time zone, such as Europe/Berlin", holds, rejects=False)
 
 
 def _unless_missing(table: ir.Table, name: str, holds: Callable[[ir.Value], ir.BooleanValue]) -> ir.BooleanValue:
