@@ -24,7 +24,7 @@ def preview(
     """Show size, share, completeness, overlap with the segments, and five example tokens. Nothing is saved."""
     from dataclasses import asdict
 
-    from personalization.stages.monitoring.console import preview_renderables
+    from personalization.stages.monitoring.console_segments import preview_renderables
     from personalization.stages.segments.preview import preview as preview_rule
 
     if unknown not in ("exclude", "include", "hold"):
@@ -43,7 +43,7 @@ def preview(
 @app.command()
 def hygiene(as_of: AsOfOption = None, as_json: JsonFlag = False) -> None:
     """Show segments that are empty, jump in size, are used by nothing, twice the same or stale, with a suggestion."""
-    from personalization.stages.monitoring.console import hygiene_renderables
+    from personalization.stages.monitoring.console_segments import hygiene_renderables
     from personalization.stages.segments.hygiene import hygiene as findings
 
     runtime = current_runtime()
@@ -64,7 +64,7 @@ def diff(
     as_json: JsonFlag = False,
 ) -> None:
     """Show who would enter and leave each segment because its rule changed since a commit."""
-    from personalization.stages.monitoring.console import difference_renderables
+    from personalization.stages.monitoring.console_segments import difference_renderables
     from personalization.what_if.segments import compare_segments
     from personalization.what_if.variants import program_at
 
@@ -112,3 +112,67 @@ def native(
     for name, segments in found.items():
         for line in native_lines(program, name, segments, rules):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def members(
+    segment: Annotated[str, typer.Argument(help="The segment's name.")],
+    as_of: AsOfOption = None,
+    limit: Annotated[int, typer.Option(min=0, help="How many tokens to show at most; 0 shows all.")] = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show who was in a segment on a day, as it was known then, and by which version of the rule."""
+    from dataclasses import asdict
+
+    from personalization.stages.monitoring.console_segments import members_renderables
+    from personalization.stages.segments.past import members_at
+
+    runtime = current_runtime()
+    day = day_of(runtime, as_of, latest=True)
+    with runtime.warehouse.connect(read_only=True) as session:
+        found = members_at(session, runtime.workspace.history, segment, day, limit or None)
+    if as_json:
+        print_json(asdict(found))
+        return
+    for renderable in members_renderables(found):
+        out.print(renderable)
+
+
+@app.command()
+def history(
+    segment: Annotated[
+        str | None, typer.Argument(help="The segment's name; with --customer it may be left out.")
+    ] = None,
+    customer: Annotated[str | None, typer.Option(help="Show the stays of this customer token.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show each day of a segment with its size, who entered and left, and the rule's version; or a customer's stays."""
+    from dataclasses import asdict
+
+    from personalization.errors import DataError
+    from personalization.stages.monitoring.console_segments import days_renderables, stays_renderables
+    from personalization.stages.segments.past import days_of, stays_of
+
+    runtime = current_runtime()
+    if segment is None and customer is None:
+        raise DataError("which segment?", hint="name one, or give --customer TOKEN")
+    with runtime.warehouse.connect(read_only=True) as session:
+        folder = runtime.workspace.history
+        if customer is not None:
+            stays = stays_of(session, folder, customer, segment)
+            if as_json:
+                print_json([asdict(each) for each in stays])
+                return
+            if not stays:
+                out.print(f"{customer} was in no segment.", markup=False)
+            for renderable in stays_renderables(stays):
+                out.print(renderable)
+            return
+        days = days_of(session, folder, str(segment))
+    if not days:
+        raise DataError(f"segment '{segment}' was never evaluated", hint="`personalization run` evaluates segments")
+    if as_json:
+        print_json([asdict(each) for each in days])
+        return
+    for renderable in days_renderables(str(segment), days):
+        out.print(renderable)

@@ -117,7 +117,7 @@ class Catalog:
         bands = tuple(program.settings.scoring.bands)
         topics = {topic_field(name): Field("boolean", f"chose to read about {name}") for name in program.topics}
         fields = {**FIELDS, **topics, "purchase_band": Field("text", FIELDS["purchase_band"].title, values=bands)}
-        events = {**EVENTS, **{name: _own_event(name, each) for name, each in program.settings.events.items()}}
+        events = {**EVENTS, **{name: own_event(name, each) for name, each in program.settings.events.items()}}
         local = program.settings.rules.days == "customer"
         return cls(fields, events, frozenset(program.segments), local)
 
@@ -144,6 +144,7 @@ class Catalog:
             )
 
 
-def _own_event(name: str, declared: OwnEvent) -> Event:
+def own_event(name: str, declared: OwnEvent) -> Event:
+    """An event that a program declares, as rules see it."""
     properties: dict[str, Property] = {each: OWN_PROPERTIES[each] for each in declared.properties}
     return Event(declared.title, declared.noun or f"'{name}' events", properties, tuple(declared.sums))

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from sqlglot import exp
 
-from personalization.errors import did_you_mean
+from personalization.errors import did_you_mean, nearest
 from personalization.rules import syntax
 from personalization.rules.catalog import Catalog
 from personalization.rules.events import Event
@@ -110,7 +110,8 @@ class Arguments:
         event = self.catalog.events.get(name)
         if event is None:
             message = f"unknown event '{name}' ({did_you_mean(name, self.catalog.events)})"
-            self.wrong(self.positional[0], message, "your own events are declared in program.yaml, under events")
+            own = "your own events are declared in program.yaml, under events"
+            self.wrong(self.positional[0], message, None if nearest(name, self.catalog.events) else own)
         return name, event
 
     def unknown_argument(self, argument: exp.Kwarg, call: str, allowed: tuple[str, ...]) -> NoReturn:

@@ -85,7 +85,7 @@ class _Query:
         earliest = _earliest(list(self.columns), self.as_of)
         if earliest is not None:
             query = query.where(exp.GTE(this=day.copy(), expression=_date(earliest)))
-        names = sorted({name for node in self.columns for name in _events_of(node)})
+        names = sorted({name for node in self.columns for name in events_of(node)})
         query = query.where(exp.column("event", "m").isin(*(exp.Literal.string(name) for name in names)))
         if self.customer is not None:
             query = query.where(exp.column(self.token, "m").eq(exp.Literal.string(self.customer)))
@@ -223,7 +223,8 @@ def _found(node: t.Recalled) -> exp.Expr:
     return exp.Struct(expressions=pairs)
 
 
-def _events_of(node: t.Moment) -> Sequence[str]:
+def events_of(node: t.Moment) -> Sequence[str]:
+    """The kinds of events it looks at."""
     if isinstance(node, t.OpenedPrevious):
         return _MAIL
     return [step.event for step in node.steps] if isinstance(node, t.Sequence) else [node.event]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from personalization.as_of import AsOf
 from personalization.rules import Rule, Value, evaluate_value, evaluation_query, explain, gather_facts, parse_rule
 from personalization.rules import tree as t
 from personalization.rules.text import to_text
@@ -18,34 +20,59 @@ from tests.rules.oracle import Customer, Oracle
 
 TABLES = {name: name for name in ("profile", "customer_day", "moments", "history")}
 PROPERTY = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
-def outcomes(session: Session, rules: dict[str, Rule], **options) -> dict[str, dict]:
-    query = evaluation_query(rules, s.AS_OF, segments=rules, **TABLES, **options)
+def outcomes(session: Session, rules: dict[str, Rule], as_of: AsOf = s.AS_OF, **options) -> dict[str, dict]:
+    query = evaluation_query(rules, as_of, segments=rules, **TABLES, **options)
     rows = session.arrow(query).to_pylist()
     found = {row["customer_token"]: row for row in rows}
     assert len(found) == len(rows), "one row per customer"
     return found
 
 
-@settings(PROPERTY, max_examples=150)
-@given(rules=s.segments(), values=st.lists(s.numbers(), max_size=2), people=s.customers())
-def test_sql_and_oracle_agree(
-    session: Session, rules: dict[str, Rule], values: list[t.Scalar], people: list[Customer]
+def agree(
+    session: Session, as_of: AsOf, rules: dict[str, Rule], values: list[t.Scalar], people: list[Customer]
 ) -> None:
-    s.fill(session, people)
+    s.fill(session, people, as_of)
     wanted = {f"v{index}": Value("", scalar) for index, scalar in enumerate(values)}
-    found = outcomes(session, rules, values=wanted)
+    found = outcomes(session, rules, as_of, values=wanted)
     assert found.keys() == {person.token for person in people}
     for person in people:
-        oracle, row = Oracle(person, s.AS_OF, rules), found[person.token]
+        oracle, row = Oracle(person, as_of, rules), found[person.token]
         for name, rule in rules.items():
             assert (row[name], row[f"{name}__decidable"]) == oracle.rule(rule), to_text(rule.condition)
         for name, value in wanted.items():
             expected = oracle.scalar(value.scalar)
             assert row[name] == expected or (row[name] is not None and math.isclose(row[name], expected))
+
+
+@settings(PROPERTY, max_examples=40)
+@given(rules=s.segments(), values=st.lists(s.numbers(), max_size=2), people=s.customers())
+def test_sql_and_oracle_agree(
+    session: Session, rules: dict[str, Rule], values: list[t.Scalar], people: list[Customer]
+) -> None:
+    agree(session, s.AS_OF, rules, values, people)
+
+
+@settings(PROPERTY, max_examples=40)
+@given(data=st.data(), as_of=st.sampled_from(m.DAYS))
+def test_sql_and_oracle_agree_about_single_events(session: Session, data: st.DataObject, as_of: AsOf) -> None:
+    """On days after 23, 25 and 24 hours, in zones elsewhere, at the microsecond of every edge."""
+    rules = {
+        f"s{index}": Rule("", condition)
+        for index, condition in enumerate(data.draw(st.lists(m.conditions(), min_size=2, max_size=6)))
+    }
+    agree(session, as_of, rules, [data.draw(m.affinities())], data.draw(s.customers(as_of)))
+
+
+@pytest.mark.slow
+@settings(PROPERTY, max_examples=600)
+@given(data=st.data(), as_of=st.sampled_from(m.DAYS))
+def test_sql_and_oracle_agree_about_everything(session: Session, data: st.DataObject, as_of: AsOf) -> None:
+    values = data.draw(st.lists(s.numbers(), max_size=2))
+    agree(session, as_of, data.draw(s.segments(8)), values, data.draw(s.customers(as_of)))
 
 
 @PROPERTY

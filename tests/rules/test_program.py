@@ -47,7 +47,7 @@ def test_mistakes_of_all_files_are_found_together(folder: Path) -> None:
     for name, found, wrong in (
         ("segments", "recency_days <= 14", "recency_dys <= 14"),
         ("content", "recency_days > 28", "recency_days > '28'"),
-        ("offers", "within => '7 days'", "within => '7 hours'"),
+        ("offers", "within => '7 days'", "within => '7 fortnights'"),
         ("campaigns", "audience: orders_84d >= 1", "audience: in_segment('lasping')"),
         ("campaigns", "value: purchase_score *", "value: top_department_84d *"),
         ("program", "when: conversions_84d >= 1", "when: did('conversoin')"),

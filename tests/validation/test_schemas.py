@@ -42,7 +42,7 @@ def test_what_holds_passes(shop: Shop) -> None:
     [
         ("update marts.customer_day set amount = -1 where event_day < '2017-01-04'", "amount_not_negative", 3),
         ("update marts.customer_day set customer_token = null where customer_token = 'c7'", "customer_token_known", 1),
-        ("update marts.customer_day set event = 'visit' where customer_token = 'c7'", "event_listed", 1),
+        ("update marts.customer_day set event = 'Visit!' where customer_token = 'c7'", "event_named", 1),
         (
             "update marts.customer_day set event_day = '1700-01-01' where customer_token = 'c7'",
             "event_day_plausible",

@@ -12,7 +12,7 @@ from personalization.as_of import AsOf
 from personalization.errors import DataError
 from personalization.program import Program
 from personalization.rules import ProgramRules, evaluation_query
-from personalization.rules.compile import CUSTOMER_DAY
+from personalization.rules.compile import CUSTOMER_DAY, MOMENTS
 from personalization.stages.decisions.activity import acted_days, activity_values, sunset_rule
 from personalization.stages.decisions.assignment import arm_sql, held_out_sql
 from personalization.stages.decisions.campaigns import (
@@ -44,6 +44,7 @@ def evaluate(
     *,
     profile: str = PROFILE,
     customer_day: str = CUSTOMER_DAY,
+    moments: str = MOMENTS,
 ) -> None:
     """Make `_evaluated`: every rule and value that the campaigns need, and the columns that gates look at."""
     rules: ProgramRules = campaigns[0].rules
@@ -60,6 +61,7 @@ def evaluate(
         columns=list(columns),
         profile=profile,
         customer_day=customer_day,
+        moments=moments,
     )
     holdout = program.settings.holdout
     session.execute(f"""

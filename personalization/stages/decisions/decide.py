@@ -144,7 +144,7 @@ def decide(
     sends : str
         Where reported mailings are.
     **tables
-        Where `evaluate` reads the `profile` and `customer_day`, when these hold some customers only.
+        Where `evaluate` reads the `profile`, `customer_day` and `moments`, when these hold some customers only.
     """
     create_candidates(session, program)
     if campaigns:

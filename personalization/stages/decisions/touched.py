@@ -38,7 +38,11 @@ def decide_touched(session: Session, ledger: Ledger, program: Program, as_of: As
     permissions = read_permissions(ledger, session, purposes, as_of, among=TOUCHED)
     tokens = [token for (token,) in session.rows(f"select token from {TOUCHED_TOKENS}")]  # noqa: S608
     releases = read_releases(ledger, program, campaigns, as_of, tokens)
-    tables = {"profile": TOUCHED_PROFILE, "customer_day": touched_rows("marts.customer_day")}
+    tables = {
+        "profile": TOUCHED_PROFILE,
+        "customer_day": touched_rows("marts.customer_day"),
+        "moments": touched_rows("marts.moments"),
+    }
     decide(
         session,
         program,

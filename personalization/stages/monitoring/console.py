@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from personalization.plan import RunPlan
     from personalization.stages.export.planner import Plan
     from personalization.stages.export.status import Status
-    from personalization.stages.segments.hygiene import Finding as HygieneFinding
-    from personalization.stages.segments.preview import SegmentPreview
     from personalization.what_if.days_record import Record
     from personalization.what_if.decisions import Simulation
-    from personalization.what_if.segments import SegmentDifference
 
 _PLANNED = {
     "retract": "opt out there",
@@ -57,25 +54,25 @@ def plan_renderables(plan: RunPlan) -> Iterator[RenderableType]:
     yield Text(f"\nA run as of {plan.as_of} would change", style="bold")
     segments = [change for change in plan.segments if change.enter or change.leave]
     if segments:
-        table = _table("Segments", ["segment"], ["now", "then", "enter", "leave"])
+        table = new_table("Segments", ["segment"], ["now", "then", "enter", "leave"])
         for segment in segments:
-            _row(table, segment.segment, segment.before, segment.after, segment.enter, segment.leave)
+            add_row(table, segment.segment, segment.before, segment.after, segment.enter, segment.leave)
         yield table
     else:
         yield Text("Segments: nothing")
     decisions = [change for change in plan.decisions if change.before != change.after]
     if decisions:
-        table = _table("Decisions", ["campaign", "outcome", "reason"], ["now", "then"])
+        table = new_table("Decisions", ["campaign", "outcome", "reason"], ["now", "then"])
         for change in decisions:
-            _row(table, change.campaign, change.outcome, reason_in_words(change.reason), change.before, change.after)
+            add_row(table, change.campaign, change.outcome, reason_in_words(change.reason), change.before, change.after)
         yield table
     else:
         yield Text("Decisions: nothing")
     if plan.exports:
         names = list(dict.fromkeys(name for export in plan.exports for name in export.counts))
-        table = _table("Export", ["destination"], names)
+        table = new_table("Export", ["destination"], names)
         for export in plan.exports:
-            _row(table, export.destination, *(export.counts.get(name, 0) for name in names))
+            add_row(table, export.destination, *(export.counts.get(name, 0) for name in names))
         yield table
         for export in plan.exports:
             if export.guard:
@@ -84,12 +81,12 @@ def plan_renderables(plan: RunPlan) -> Iterator[RenderableType]:
 
 def export_plan_renderables(plan: Plan) -> Iterator[RenderableType]:
     """One destination's plan: counts, samples by customer token, what the guard objects to, and the hash."""
-    table = _table(
+    table = new_table(
         f"{plan.destination} ({plan.platform}), as of {plan.as_of.key}", ["would"], ["contacts"], ["such as"]
     )
     for name, count in plan.counts.items():
-        _row(table, _PLANNED[name], count, "\n".join(plan.samples[name][:3]))
-    _row(table, "leave unchanged", plan.unchanged, "")
+        add_row(table, _PLANNED[name], count, "\n".join(plan.samples[name][:3]))
+    add_row(table, "leave unchanged", plan.unchanged, "")
     yield table
     if plan.guard:
         yield Text.assemble(("! ", "yellow bold"), f"the guard would stop it: {plan.guard}")
@@ -99,18 +96,18 @@ def export_plan_renderables(plan: Plan) -> Iterator[RenderableType]:
 def books_renderables(runs: Sequence[Books]) -> Iterator[RenderableType]:
     """The books of export runs, one a line."""
     ends = ("planned", "acked", "rejected", "suppressed", "invalid", "uncertain", "held")
-    table = _table("Export runs", ["run", "destination", "as of"], ends, ["state"])
+    table = new_table("Export runs", ["run", "destination", "as of"], ends, ["state"])
     for books in runs:
         state = books.state if books.closes else "does not close"
         if books.problem:
             state += f": {books.problem}"
-        _row(table, str(books.run), books.destination, books.as_of, *(getattr(books, end) for end in ends), state)
+        add_row(table, str(books.run), books.destination, books.as_of, *(getattr(books, end) for end in ends), state)
     yield table
 
 
 def status_renderables(destinations: Sequence[Status]) -> Iterator[RenderableType]:
     """How destinations stand, one a line."""
-    table = _table(
+    table = new_table(
         "Destinations",
         ["destination", "platform", "last run"],
         ["present", "removed", "opted out", "uncertain", "refused"],
@@ -119,7 +116,9 @@ def status_renderables(destinations: Sequence[Status]) -> Iterator[RenderableTyp
     for each in destinations:
         last = f"{each.last.as_of}, {each.last.state}" if each.last else "never"
         numbers = (each.present, each.removed, each.retracted, each.uncertain, each.refused)
-        _row(table, each.destination, each.platform, last, *numbers, f"at work: {each.working}" if each.working else "")
+        add_row(
+            table, each.destination, each.platform, last, *numbers, f"at work: {each.working}" if each.working else ""
+        )
     yield table
 
 
@@ -128,58 +127,21 @@ def rejections_renderables(destination: str, rows: Sequence[dict[str, Any]]) -> 
     if not rows:
         yield Text(f"{destination} has taken everything.")
         return
-    table = _table(f"Refused by {destination}", ["customer", "campaign"], ["tries"], ["again on", "reason"])
+    table = new_table(f"Refused by {destination}", ["customer", "campaign"], ["tries"], ["again on", "reason"])
     for row in rows[:50]:
-        _row(table, row["customer_token"], row["campaign"] or "", row["tries"], row["due"], row["reason"])
+        add_row(table, row["customer_token"], row["campaign"] or "", row["tries"], row["due"], row["reason"])
     yield table
     if len(rows) > 50:
         yield Text(f"… and {len(rows) - 50:,} more: --csv FILE writes all of them", style="dim")
-
-
-def preview_renderables(found: SegmentPreview) -> Iterator[RenderableType]:
-    """What a rule would select."""
-    yield Text(f"\n{found.words}\n")
-    yield Text(
-        f"{found.size:,} of {found.candidates:,} customers ({found.share:.1%}), {found.undecided:,} undecided;"
-        f" everything the rule needs is known of {found.completeness:.1%}"
-    )
-    if found.overlaps:
-        table = _table("Overlap", ["segment"], ["members", "of them selected"])
-        for overlap in found.overlaps:
-            _row(table, overlap.segment, overlap.size, overlap.both)
-        yield table
-    if found.examples:
-        yield Text("\nFor example: " + ", ".join(found.examples))
-
-
-def difference_renderables(differences: Sequence[SegmentDifference]) -> Iterator[RenderableType]:
-    """What changed rules would do."""
-    if differences:
-        table = _table("Segments", ["segment"], ["before", "after", "enter", "leave"], ["rule"])
-        for each in differences:
-            rule = "unchanged" if each.before == each.after else f"{each.before or 'none'} → {each.after or 'none'}"
-            _row(table, each.segment, each.size_before, each.size_after, each.enter, each.leave, rule)
-        yield table
-
-
-def hygiene_renderables(found: Sequence[HygieneFinding], segments: int) -> Iterator[RenderableType]:
-    """What there is to tidy up among segments."""
-    if not found:
-        yield Text(f"{segments:,} segments, nothing to tidy up.")
-        return
-    table = _table("Segments to tidy up", ["segment", "what"], [], ["found", "suggestion"])
-    for each in found:
-        _row(table, each.segment, each.kind, each.found, each.suggestion)
-    yield table
 
 
 def simulation_renderables(found: Simulation) -> Iterator[RenderableType]:
     """What other settings would decide; rows that stay as they are are left out."""
     changed = [each for each in found.outcomes if each.now != each.then]
     if changed:
-        table = _table(f"Decisions as of {found.as_of}", ["campaign", "outcome", "reason"], ["now", "then"])
+        table = new_table(f"Decisions as of {found.as_of}", ["campaign", "outcome", "reason"], ["now", "then"])
         for each in changed:
-            _row(table, each.campaign, each.outcome, reason_in_words(each.reason), each.now, each.then)
+            add_row(table, each.campaign, each.outcome, reason_in_words(each.reason), each.now, each.then)
         yield table
     yield Text(
         f"\n{found.sends_now:,} mails now, {found.sends_then:,} then: {found.gained:,} people gained,"
@@ -189,9 +151,9 @@ def simulation_renderables(found: Simulation) -> Iterator[RenderableType]:
 
 def days_renderables(record: Record) -> Iterator[RenderableType]:
     """What many simulated days came to."""
-    table = _table(f"{len(record.days)} simulated days from {record.start}", ["rule"], ["times broken"])
+    table = new_table(f"{len(record.days)} simulated days from {record.start}", ["rule"], ["times broken"])
     for rule, times in record.violations().items():
-        _row(table, rule, times)
+        add_row(table, rule, times)
     yield table
     lowest = min(record.days, key=lambda each: each.kept_share)
     yield Text(
@@ -207,10 +169,10 @@ def _part(title: str, part: Any, table_of: Any) -> Iterable[RenderableType]:
 
 
 def _data(entities: Sequence[Any]) -> Table:
-    table = _table("Data", ["rows of"], ["landed", "valid", "quarantined", "superseded"], ["commonest reason"])
+    table = new_table("Data", ["rows of"], ["landed", "valid", "quarantined", "superseded"], ["commonest reason"])
     for entity in entities:
         name = entity.entity.replace("_", " ")
-        _row(
+        add_row(
             table,
             name,
             entity.landed,
@@ -232,7 +194,7 @@ def _people(summary: RunSummary) -> Iterator[RenderableType]:
     if chosen is None:
         yield Text.assemble(("Model: ", "bold"), (str(summary.model) if summary.model else "there is none yet", "dim"))
         return
-    table = _table("Model", ["model", "window"], ["ROC-AUC", "Brier"])
+    table = new_table("Model", ["model", "window"], ["ROC-AUC", "Brier"])
     for row in (chosen, best_baseline(known(summary.model), chosen)):
         if row is not None:
             name = row.model.replace("_", " ") + (" (naive)" if row.baseline else "")
@@ -242,35 +204,36 @@ def _people(summary: RunSummary) -> Iterator[RenderableType]:
 
 
 def _segments(rows: Sequence[Any]) -> Table:
-    table = _table("Segments", ["segment"], ["size", "share", "held", "entered", "exited"], ["state"])
+    table = new_table("Segments", ["segment"], ["size", "share", "held", "entered", "exited"], ["state"])
     for row in rows:
         state = Text(row.state, style="green" if row.state == "ok" else "yellow")
-        _row(table, row.title, row.size, f"{row.share:.1%}", row.held, row.entered, row.exited, state)
+        add_row(table, row.title, row.size, f"{row.share:.1%}", row.held, row.entered, row.exited, state)
     return table
 
 
 def _decisions(rows: Sequence[Any]) -> Table:
     titles = {row.campaign: row.title for row in rows}
-    table = _table("Decisions", ["campaign", "outcome", "reason"], ["customers"])
+    table = new_table("Decisions", ["campaign", "outcome", "reason"], ["customers"])
     previous = None
     for row in rows:
         name = row.title if row.campaign != previous else ""
-        _row(table, name, row.outcome, reason_in_words(row.reason, titles), row.customers)
+        add_row(table, name, row.outcome, reason_in_words(row.reason, titles), row.customers)
         previous = row.campaign
     return table
 
 
 def _export(runs: Sequence[Any]) -> Table:
     """A column a destination: eight outcomes side by side would not fit a terminal of 80 columns."""
-    table = _table("Export", [""], [run.destination for run in runs])
+    table = new_table("Export", [""], [run.destination for run in runs])
     for end in ("planned", "acked", "rejected", "suppressed", "invalid", "uncertain", "held", "unchanged"):
-        _row(table, end, *(getattr(run.books, end) for run in runs))
+        add_row(table, end, *(getattr(run.books, end) for run in runs))
     closes = (Text("close", style="green") if run.books.closes else Text("open", style="red bold") for run in runs)
-    _row(table, "books", *closes)
+    add_row(table, "books", *closes)
     return table
 
 
-def _table(title: str, words: Sequence[str], numbers: Sequence[str], last: Sequence[str] = ()) -> Table:
+def new_table(title: str, words: Sequence[str], numbers: Sequence[str], last: Sequence[str] = ()) -> Table:
+    """An empty table with columns of words, of numbers, and of words again."""
     table = Table(
         title=f"\n{title}", title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False
     )
@@ -283,5 +246,6 @@ def _table(title: str, words: Sequence[str], numbers: Sequence[str], last: Seque
     return table
 
 
-def _row(table: Table, *cells: str | int | Text) -> None:
+def add_row(table: Table, *cells: str | int | Text) -> None:
+    """Add a row; numbers get their separators."""
     table.add_row(*(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells))

@@ -96,6 +96,7 @@ def _specs(program: Program, rules: ProgramRules, daily: dg.DailyPartitionsDefin
     for name, segment in program.segments.items():
         rule = rules.segments[name]
         behaviour = [dg.AssetKey(["marts", "customer_day"])] if rule.behaviours else []
+        behaviour += [dg.AssetKey(["marts", "moments"])] if rule.moments else []
         specs.append(
             dg.AssetSpec(
                 segment_key(name),

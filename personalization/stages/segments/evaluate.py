@@ -14,13 +14,14 @@ from personalization.crash_points import crash_point
 from personalization.program import Program
 from personalization.program.models import SCORES as SCORE_COLUMNS
 from personalization.rules import ProgramRules, Rule, evaluation_query, needed, program_rules
-from personalization.rules.compile import CUSTOMER_DAY
+from personalization.rules.compile import CUSTOMER_DAY, HISTORY, MOMENTS
 from personalization.stages.segments.completeness import completeness
 from personalization.stages.segments.day_files import DayFiles, quoted_list
 from personalization.stages.segments.evaluations import read_markers
 from personalization.stages.segments.inputs import segment_keys
 from personalization.stages.segments.profile import PROFILE, write_profile
 from personalization.stages.segments.reuse import Work, to_do
+from personalization.stages.segments.stays import read_stays
 from personalization.stages.segments.tables import SegmentSummary, write_tables
 from personalization.stages.segments.topics import NOTHING_CHOSEN
 from personalization.warehouse import Session
@@ -128,7 +129,7 @@ def _evaluate_day(
         leave_out(session, scored, may_be_scored())
     _take_over(session, files, as_of, work.take)
     good = {name: rule for name, rule in rules.segments.items() if name in work.compute - incomplete}
-    evaluate(session, good, as_of)
+    evaluate(session, good, as_of, history=read_stays(session, files, as_of, good.values()))
     judged = Judged(shares, candidates, incomplete, versions, keys)
     parts = ["select * from _markers"]
     for evaluated, names in groupby(sorted(program.segments), key=lambda name: name in work.evaluate):
@@ -258,6 +259,8 @@ def evaluate(
     *,
     profile: str = PROFILE,
     customer_day: str = CUSTOMER_DAY,
+    moments: str = MOMENTS,
+    history: str = HISTORY,
 ) -> None:
     """Make `_outcome`: one row per customer of `profile` in the order of tokens, columns per segment.
 
@@ -271,6 +274,8 @@ def evaluate(
         decidable=[name for name, rule in good.items() if rule.unknown == "hold"],
         profile=profile,
         customer_day=customer_day,
+        moments=moments,
+        history=history,
     )
     session.execute(f"create or replace temp table _outcome as {query} order by customer_token")
 

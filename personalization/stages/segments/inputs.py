@@ -21,6 +21,8 @@ from personalization.program import Program
 from personalization.program.models import SCORES as SCORE_COLUMNS
 from personalization.rules import Rule, needed
 from personalization.rules.compile import CUSTOMER_DAY
+from personalization.rules.events import EVENTS
+from personalization.rules.moments import events_of
 from personalization.rules.order import children_first
 from personalization.stages.segments.day_files import DayFiles
 from personalization.stages.segments.profile import FEATURES, PROFILE, SCORES
@@ -52,12 +54,27 @@ def _table(name: str, read_by: Callable[[Rule], bool]) -> Source:
     return Source(name, read_by, lambda session, _files, _as_of: content_version(session, name))
 
 
+def _moments(rule: Rule) -> set[str]:
+    """Kinds of single events that a rule reads."""
+    return {event for node in rule.moments for event in events_of(node)}
+
+
+def _earlier_files(files: DayFiles, as_of: AsOf) -> str:
+    earlier = {day: stamp for day, stamp in files.stamps().items() if day < as_of.key}
+    return hashlib.sha256(json.dumps(earlier, sort_keys=True).encode()).hexdigest()[:16]
+
+
 SOURCES: tuple[Source, ...] = (
     _table(FEATURES, lambda rule: True),  # it says who the customers are, too
     _table(SCORES, lambda rule: bool(rule.fields & set(SCORE_COLUMNS))),
     _table(CUSTOMER_DAY, lambda rule: bool(rule.behaviours)),
     # what people chose to read about comes from the ledger: the profile notes what it was made from
     Source("topics", reads_topics, lambda session, _files, _as_of: session.note(PROFILE) or ""),
+    # what the view of single events is made of
+    _table("marts.order_lines", lambda rule: "purchase" in _moments(rule)),
+    _table("marts.email_events", lambda rule: bool(_moments(rule) & EVENTS.keys() - {"purchase"})),
+    _table("marts.customer_events", lambda rule: bool(_moments(rule) - EVENTS.keys())),
+    Source("segments.history", lambda rule: bool(rule.earlier_segments), lambda _session, *on: _earlier_files(*on)),
 )
 
 

@@ -42,6 +42,8 @@ class SegmentPreview:
         With each saved segment, in the order of the program.
     examples : tuple of str
         Tokens of up to five members.
+    unknown : {"exclude", "include", "hold"}
+        What happens to the undecided.
     """
 
     expression: str
@@ -52,6 +54,7 @@ class SegmentPreview:
     completeness: float
     overlaps: tuple[Overlap, ...]
     examples: tuple[str, ...]
+    unknown: Unknown = "exclude"
 
     @property
     def share(self) -> float:
@@ -106,4 +109,5 @@ def preview(
         completeness=complete / candidates,
         overlaps=tuple(found.get(name, Overlap(name, 0, 0)) for name in program.segments),
         examples=tuple(token for (token,) in examples),
+        unknown=unknown,
     )

@@ -6,15 +6,17 @@ when it was evaluated, so a day that was never run breaks no stay.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from personalization.as_of import AsOf
+from personalization.rules import Rule
 from personalization.stages.segments.day_files import DayFiles, quoted_list
 from personalization.stages.segments.evaluations import EVALUATIONS, Changes
 from personalization.warehouse import Session
 
 HISTORY = "segments.history"
 _MEMBERSHIP = "segments.membership"
+_KNOWN = "_known_stays"
 _ORDER = "segment, customer_token, entered_on"
 
 
@@ -24,12 +26,12 @@ def rebuild_stays(
     """Make the history anew from all day files: of some segments, or among the customers of a table; default: all."""
     if segments is not None:
         whose = f"segment in ({quoted_list(segments)})"
-        session.replace_rows(HISTORY, whose, _query(files, whose), order=_ORDER)
+        session.replace_rows(HISTORY, whose, stays_query(files, whose), order=_ORDER)
     elif among is not None:
         whose = f"customer_token in (from {among})"
-        session.replace_rows(HISTORY, whose, _query(files, f"(customer_token is null or {whose})"), order=_ORDER)
+        session.replace_rows(HISTORY, whose, stays_query(files, f"(customer_token is null or {whose})"), order=_ORDER)
     else:
-        session.replace_table(HISTORY, f"{_query(files, 'true')} order by {_ORDER}")
+        session.replace_table(HISTORY, f"{stays_query(files, 'true')} order by {_ORDER}")
 
 
 def update_stays(session: Session, files: DayFiles, as_of: AsOf, changes: Changes) -> None:
@@ -77,10 +79,32 @@ def _add_day(session: Session, day: str, segments: str) -> None:
     )
 
 
-def _query(files: DayFiles, condition: str) -> str:
+def read_stays(session: Session, files: DayFiles, as_of: AsOf, rules: Iterable[Rule], among: str | None = None) -> str:
+    """Make a table of the stays as they were known before `as_of`, as far as rules ask for earlier memberships.
+
+    Parameters
+    ----------
+    among : str, optional
+        Table of the customers to read, in place of all.
+
+    Returns
+    -------
+    str
+        Its name, for `evaluation_query`.
+    """
+    if asked := {node.name for rule in rules for node in rule.earlier_segments}:
+        whose = f"segment in ({quoted_list(asked)})"
+        if among is not None:
+            whose += f" and (customer_token is null or customer_token in (from {among}))"
+        session.execute(f"create or replace temp table {_KNOWN} as {stays_query(files, whose, before=as_of)}")
+    return _KNOWN
+
+
+def stays_query(files: DayFiles, condition: str = "true", *, before: AsOf | None = None) -> str:
+    """SQL for the stays, of the rows that meet a condition, in all day files or those before a day."""
     return f"""
     with days as (
-        select * from {files.relation()} where {condition}
+        select * from {files.relation(before=before)} where {condition}
     ),
     evaluated as (
         select segment, as_of, rule_version, row_number() over (partition by segment order by as_of) as turn

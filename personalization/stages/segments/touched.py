@@ -25,6 +25,7 @@ from personalization.stages.segments.evaluate import (
     too_incomplete,
 )
 from personalization.stages.segments.profile import PROFILE, SCORES, profile_query
+from personalization.stages.segments.stays import read_stays
 from personalization.stages.segments.tables import read_summaries, write_touched_tables
 from personalization.stages.segments.topics import CHOSEN, NOTHING_CHOSEN
 from personalization.warehouse import Session
@@ -75,7 +76,15 @@ def evaluate_touched(
     if scored and may_be_scored is not None:
         leave_out(session, scored, may_be_scored(TOUCHED))
     good = {name: rule for name, rule in rules.segments.items() if name not in incomplete}
-    evaluate(session, good, as_of, profile=TOUCHED_PROFILE, customer_day=touched_rows("marts.customer_day"))
+    evaluate(
+        session,
+        good,
+        as_of,
+        profile=TOUCHED_PROFILE,
+        customer_day=touched_rows("marts.customer_day"),
+        moments=touched_rows("marts.moments"),
+        history=read_stays(session, files, as_of, good.values(), TOUCHED),
+    )
     others = f"select * from {files.relation(only=as_of)} where customer_token not in (from {TOUCHED})"  # noqa: S608
     rows = [others]
     for name in program.segments:
