@@ -35,7 +35,8 @@ class Shop:
         default_factory=lambda: [
             # two records of one person: the newer has an address, the older a birth date
             {"customer_key": "anna", "email_token": "e-anna", "country": "USA", "region": "Ohio", "postcode": "45202",
-             "updated_at": "2017-05-01", "created_at": "2017-02-01 08:00:00", "household_size": "5+"},
+             "updated_at": "2017-05-01", "created_at": "2017-02-01 08:00:00", "household_size": "5+",
+             "time_zone": "america/los_angeles"},
             {"customer_key": "anna-web", "email_token": "e-anna", "birth_date": "29.02.1980", "language": "en-US",
              "updated_at": "2016-01-01"},
             {"customer_key": "carl", "email_token": "e-carl", "country": "Atlantis"},
@@ -83,6 +84,15 @@ class Shop:
             ),
         ]
     )
+    customer_events: Rows = field(
+        default_factory=lambda: [
+            {"customer_key": "anna-web", "event": "Added to Cart", "occurred_at": "2017-12-01T10:00:00Z",
+             "product_id": "p1", "event_id": "1"},
+            {"customer_key": "anna", "event": "visit", "occurred_at": "2017-12-02T04:59:59Z", "category": "Wine",
+             "amount": "3.50", "event_id": "2"},
+            {"customer_key": "ben", "event": "added-to-cart", "occurred_at": "2017-12-02T06:00:00Z", "event_id": "3"},
+        ]
+    )  # fmt: skip
     identity: Rows = field(
         default_factory=lambda: [
             {"identifier_token": "anna", "kind": "customer", "customer_token": "anna", "linked_by": "customer"},

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Decimal
 
+from personalization.as_of import AsOf
+from personalization.rules import Catalog, evaluation_query, parse_rule
+from personalization.rules.events import EVENTS, event_of
 from personalization.warehouse import Session
 
 
@@ -71,4 +74,46 @@ def test_the_day_roll_up_has_departments_and_the_whole_day(shop: Session) -> Non
         ("purchase", "", "", 1, Decimal(15)),
         ("purchase", "MEAT", "", 1, Decimal(10)),
         ("purchase", "PRODUCE", "", 1, Decimal(5)),
+        ("added_to_cart", "", "", 1, None),
+        ("visit", "", "", 1, Decimal("3.5")),
     ]
+
+
+def test_single_events_and_the_day_roll_up_tell_the_same(shop: Session) -> None:
+    counted = """
+        select customer_token, event_day, event, count(distinct event_id) as events from marts.moments
+        where event = 'purchase' group by all
+        union all
+        select customer_token, event_day, event, sum(events) from marts.moments where event <> 'purchase' group by all
+    """
+    rolled_up = """
+        select customer_token, event_day, event, sum(events) as events from marts.customer_day
+        where department = '' group by all
+    """
+    assert shop.rows(f"({counted}) except ({rolled_up})") == []
+    assert shop.rows(f"({rolled_up}) except ({counted})") == []
+    assert shop.value("select count(distinct event) from marts.moments") == 5
+
+
+def test_rules_read_hours_sequences_and_own_days_from_the_marts(shop: Session) -> None:
+    """Anna's cart was at 10:00 UTC on 1 December, 43 hours before New York's midnight; Ben's 23 hours before it."""
+    names = {**EVENTS, "added_to_cart": event_of("added_to_cart"), "visit": event_of("visit")}
+    catalog, own_days = Catalog(events=names), Catalog(events=names, local_days=True)
+    texts = {
+        "cart": "did('added_to_cart', within => '43 hours')",
+        "later": "did('added_to_cart', within => '42 hours')",
+        "abandoned": "did('added_to_cart', department => 'meat') THEN NOT did('purchase') WITHIN '1 day'",
+        "latest": "last('visit', 'category') = 'wine' AND sum_of('visit', 'amount', within => '1 day') = 3.5",
+        "bought": "last('purchase', 'product') = 'p2' OR last('purchase', 'department') = 'produce'",
+        "stage": "lifecycle_stage = 'active' AND time_zone = 'America/Los_Angeles'",
+    }
+    rules = {name: parse_rule(text, catalog) for name, text in texts.items()}
+    # 1 December, 23:59 in New York, is the evening of 1 December in Los Angeles, where 2 December is not over yet
+    rules["own day"] = parse_rule("did('visit', within => '1 day') AND as_of = '2017-12-02'", own_days)
+    as_of = AsOf(date(2017, 12, 3), "America/New_York")
+    query = evaluation_query(rules, as_of, profile="features.customer_profile")
+    found = {row["customer_token"]: row for row in shop.arrow(query).to_pylist()}
+    holds = {token: {name for name in rules if row[name]} for token, row in found.items()}
+    assert holds["anna"] == {"cart", "abandoned", "bought", "stage", "own day"}
+    assert holds["ben"] == {"cart", "later"}
+    assert holds["carl"] == set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,9 +11,10 @@ from hypothesis import strategies as st
 from personalization.errors import ProgramError
 from personalization.rules import describe, evaluation_query, parse_rule
 from personalization.rules import tree as t
+from personalization.rules.text import to_text
 from personalization.warehouse import Session
 from tests.rules import strategies as s
-from tests.rules.oracle import Customer
+from tests.rules.oracle import Customer, Happening, Stay
 
 ATTEMPTS = [
     "visits > 1; DROP TABLE profile",
@@ -64,6 +67,30 @@ ATTEMPTS = [
     "city LIKE 'a' ESCAPE '!'",
     "try_cast(city AS int) = 1",
     "visits = 1\\; drop",
+    "\x00then(did('visit'))",
+    "\"\x00then\"(did('visit'), did('visit'), '1 day')",
+    "then(did('visit'), did('visit'), '1 day')",
+    "did('visit') THEN (SELECT 1) WITHIN '1 day'",
+    "did('visit') THEN did('visit') WITHIN (SELECT '1 day')",
+    "did('visit') THEN did('visit') WITHIN '1 day; DROP TABLE profile'",
+    "did('visit') THEN did((SELECT 'visit')) WITHIN '1 day'",
+    "did('visit') THEN did('visit'); DROP TABLE profile; WITHIN '1 day'",
+    "did('visit', within => '1 hour OR TRUE')",
+    "did('visit', detail => (SELECT 1))",
+    "last('visit', (SELECT 'category')) = 'x'",
+    "last('visit', 'category; --') = 'x'",
+    "last(visits) = 1",
+    "last(visits ORDER BY 1) = 1",
+    "first(visits) OVER () = 1",
+    "last('visit', 'category') OVER () = 'x'",
+    "affinity('department', read_text('x')) > 0",
+    "affinity('department; --', 'x') > 0",
+    "opened_previous_email(within => '1 day' || 'x')",
+    "was_in_segment((SELECT 'a'))",
+    "was_in_segment('a', within => 'x'' OR 1 = 1 --')",
+    "moment_us > 0",
+    "_today = as_of",
+    "_e0 = 1",
 ]
 
 
@@ -88,6 +115,36 @@ def test_text_stays_text(session: Session, quote: str, text: str) -> None:
     query = evaluation_query({name: rule}, s.AS_OF, profile="profile", customer_day="customer_day")
     found = {row["customer_token"]: row[name] for row in session.arrow(query).to_pylist()}
     assert found == {"same": True, "other": False}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), min_size=1, max_size=20))
+@pytest.mark.parametrize("quote", ["'", '"; drop table moments; --', "' OR TRUE --", "\\"])
+def test_text_in_events_stays_text(session: Session, quote: str, text: str) -> None:
+    """A property, a latest value and a segment's name of any text find exactly the customer who has it."""
+    value = text + quote
+    instant = s.AS_OF.instant - timedelta(hours=30)
+    people = [
+        Customer(
+            token, _fields(""), happenings=(Happening(instant, "visit", detail=each),), stays=(Stay(each, s.day(9)),)
+        )
+        for token, each in (("same", value), ("other", value + "x"))
+    ]
+    s.fill(session, people)
+    written = value.replace("'", "''")
+    texts = {
+        "property": f"did('visit', detail => '{written}', within => '48 hours')",
+        "sequence": f"did('visit', detail => '{written}') THEN NOT did('visit', detail => '{written}') WITHIN '1 day'",
+        "latest": f"last('visit', 'detail') = '{written}'",
+        "segment": f"was_in_segment('{written}')",
+    }
+    rules = {name: parse_rule(each, s.CATALOG) for name, each in texts.items()}
+    query = evaluation_query(rules, s.AS_OF, profile="profile", moments="moments", history="history")
+    for row in session.arrow(query).to_pylist():
+        assert {row[name] for name in texts} == {row["customer_token"] == "same"}, row
+    for rule in rules.values():
+        assert describe(rule)
+        assert parse_rule(to_text(rule.condition), s.CATALOG).condition == rule.condition
 
 
 @settings(max_examples=300, deadline=None)
