@@ -29,6 +29,7 @@ _SCORES = ("purchase_score", "purchase_band")
 class Shop:
     session: Session
     root: Path
+    settings: str = ""
     last: Evaluation | None = None
 
     def __post_init__(self) -> None:
@@ -53,7 +54,8 @@ class Shop:
         folder = self.root / "program"
         folder.mkdir(exist_ok=True)
         for name in ("program", "sources", "consent"):
-            (folder / f"{name}.yaml").write_text((EXAMPLE / f"{name}.yaml").read_text(encoding="utf-8"))
+            text = (EXAMPLE / f"{name}.yaml").read_text(encoding="utf-8")
+            (folder / f"{name}.yaml").write_text(text + (self.settings if name == "program" else ""))
         entries = {
             name: {"title": name.title(), **(each if isinstance(each, dict) else {"rule": each})}
             for name, each in segments.items()

@@ -90,3 +90,42 @@ def test_earlier_membership_survives_the_loss_of_the_warehouse(shop: Shop) -> No
     shop.customers(friday, a={"orders_84d": 1}, b={"orders_84d": 1})
     shop.evaluate(shop.program(buyers=BUYERS, once="was_in_segment('buyers')"), friday)
     assert shop.members(friday, "once") == {"a", "b"}
+
+
+def test_a_result_is_not_taken_over_when_an_earlier_day_changed(shop: Shop) -> None:
+    rules = {"buyers": "orders_84d >= 5", "once": "was_in_segment('buyers')"}
+    for day, orders in ((MONDAY, 1), (TUESDAY, 1)):
+        shop.customers(day, a={"orders_84d": orders})
+        shop.evaluate(shop.program(**rules), day)
+    assert shop.members(TUESDAY, "once") == set()
+    shop.customers(MONDAY, a={"orders_84d": 5})
+    shop.evaluate(shop.program(**rules), MONDAY)
+    shop.customers(TUESDAY, a={"orders_84d": 1})
+    shop.evaluate(shop.program(**rules), TUESDAY)
+    assert shop.members(TUESDAY, "once") == {"a"}
+
+
+def test_a_result_is_not_taken_over_when_a_single_event_came(shop: Shop) -> None:
+    shop.session.execute("create table marts.customer_events (customer_token varchar, us bigint, event varchar)")
+    shop.session.execute(
+        """
+        create view marts.moments as select
+            customer_token, us as moment_us, make_timestamp(us) as occurred_at,
+            cast(make_timestamp(us) as date) as event_day, event, null::varchar as event_id,
+            null::varchar as department, null::varchar as category, null::varchar as product_id,
+            null::varchar as campaign_id, null::varchar as detail, 1 as events, 0 as quantity, 0 as amount
+        from marts.customer_events
+        """
+    )
+    rule = "did('visit', within => '36 hours') THEN NOT did('cart') WITHIN '2 hours'"
+    shop.settings = "\nevents: {visit: {title: visited}, cart: {title: filled a cart}}\n"
+    program = shop.program(lookers=rule)
+    shop.customers(MONDAY, a={}, b={})
+    shop.evaluate(program, MONDAY)
+    assert shop.members(MONDAY, "lookers") == set()
+    hour, start = 3_600_000_000, int(MONDAY.instant.timestamp()) * 1_000_000
+    for token, hours, event in (("a", 20, "visit"), ("b", 20, "visit"), ("b", 19, "cart")):
+        shop.session.execute("insert into marts.customer_events values (?, ?, ?)", [token, start - hours * hour, event])
+    shop.session.set_note("marts.customer_events", None)
+    shop.evaluate(program, MONDAY)
+    assert shop.members(MONDAY, "lookers") == {"a"}
