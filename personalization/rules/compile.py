@@ -46,8 +46,9 @@ def evaluation_query(
     customer_day: str = CUSTOMER_DAY,
     moments: str = MOMENTS,
     history: str = HISTORY,
+    dialect: str = DIALECT,
 ) -> str:
-    """DuckDB SQL that evaluates all rules at once.
+    """SQL that evaluates all rules at once.
 
     Parameters
     ----------
@@ -67,6 +68,9 @@ def evaluation_query(
     profile, customer_day, moments, history : str
         Tables to read; `profile` has a column `as_of`. `moments`, single events, and `history`, stays in segments, are
         read only when a rule needs them.
+    dialect : str
+        Of the engine: `duckdb`, or `spark` (4.0 or newer, with the session's time zone set to UTC). The answers are the
+        same.
 
     Returns
     -------
@@ -100,7 +104,7 @@ def evaluation_query(
             outputs.append(exp.alias_(exp.Not(this=_is_null(outcome)), f"{name}__decidable", quoted=True))
     for name, value in values.items():
         outputs.append(exp.alias_(exp.cast(translate.scalar(value.scalar), "double"), name, quoted=True))
-    return query.select(*outputs, copy=False).sql(dialect=DIALECT)
+    return query.select(*outputs, copy=False).sql(dialect=dialect)
 
 
 @dataclass(frozen=True)

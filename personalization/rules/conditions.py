@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -57,7 +58,7 @@ class Translator:
         if isinstance(node, t.OneOf):
             return exp.In(this=self.scalar(node.operand), expressions=[self.scalar(each) for each in node.options])
         if isinstance(node, t.Like):
-            return exp.Like(this=self.scalar(node.operand), expression=exp.Literal.string(node.pattern))
+            return _like(self.scalar(node.operand), node.pattern)
         if isinstance(node, t.Known):
             return exp.Not(this=exp.Is(this=self.scalar(node.operand), expression=exp.Null()))
         if isinstance(node, t.Holds):
@@ -99,7 +100,8 @@ class Translator:
             left, right = self.scalar(node.left), self.scalar(node.right)
             return exp.DateDiff(this=left, expression=right, unit=exp.Var(this="DAY"))
         result = self._double(node)
-        finite = exp.Anonymous(this="isfinite", expressions=[result])
+        ends = [exp.cast(exp.Literal.string(repr(end)), "double") for end in (-sys.float_info.max, sys.float_info.max)]
+        finite = exp.Between(this=result, low=ends[0], high=ends[1])
         return exp.Case().when(finite, result.copy())
 
     def _double(self, node: t.Scalar) -> exp.Expr:
@@ -115,6 +117,14 @@ class Translator:
                 right = exp.Nullif(this=right, expression=exp.Literal.number(0))
             return exp.Paren(this=_ARITHMETIC[node.sign](this=left, expression=right))
         return exp.cast(self.scalar(node), "double")
+
+
+def _like(operand: exp.Expr, pattern: str) -> exp.Expr:
+    """LIKE in which a backslash is a character like any other; in some engines it would take the next one's meaning."""
+    if "\\" not in pattern:
+        return exp.Like(this=operand, expression=exp.Literal.string(pattern))
+    plain = exp.Like(this=operand, expression=exp.Literal.string(pattern.replace("!", "!!")))
+    return exp.Escape(this=plain, expression=exp.Literal.string("!"))
 
 
 def _constant(value: int | float | str | bool | date) -> exp.Expr:

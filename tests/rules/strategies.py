@@ -107,7 +107,7 @@ def conditions(segments: tuple[str, ...] = ()) -> st.SearchStrategy[t.Condition]
         st.builds(t.Between, numbers(), fields("number"), numbers()),
         st.builds(t.OneOf, fields("number"), st.lists(number_constants(), min_size=1, max_size=3).map(tuple)),
         st.builds(t.OneOf, fields("text"), st.lists(text_constants(), min_size=1, max_size=3).map(tuple)),
-        st.builds(t.Like, fields("text"), st.sampled_from(("b%", "%n_", "%", "it's", "50%", "a_b", ""))),
+        st.builds(t.Like, fields("text"), st.sampled_from(("b%", "%n_", "%", "it's", "50%", "a_b", "", "%\\", "!%\\"))),
         st.builds(t.Known, st.one_of(fields("text"), fields("date"), numbers())),
         fields("boolean").map(t.Holds),
         st.builds(t.Did, behaviours(counts_only=True), st.integers(1, 3)),

@@ -203,6 +203,19 @@ def test_a_local_day_of_25_hours(session: Session) -> None:
     )
 
 
+def test_single_events_are_read_once_and_no_further_back_than_needed() -> None:
+    texts = [CART.replace("did('visit')", "did('visit', within => '7 days')"), "did('open', within => '36 hours')"]
+    texts += ["last('purchase', 'category', within => '2 days') = 'X'", "did('purchase', within => '60 days')"]
+    rules = {f"r{index}": parse_rule(text, s.CATALOG) for index, text in enumerate(texts)}
+    query = evaluation_query(rules, s.AS_OF)
+    assert (query.count("FROM marts.moments"), query.count("FROM marts.customer_day")) == (1, 1)
+    assert "m.event_day >= CAST('2024-03-25' AS DATE)" in query
+    assert "m.event IN ('open', 'purchase', 'visit')" in query
+    by_day = {"r": parse_rule("did('purchase', within => '60 days', department => 'MEAT')", s.CATALOG)}
+    assert "moments" not in evaluation_query(by_day, s.AS_OF)
+    assert "customer_day" not in evaluation_query({"r": rules["r1"]}, s.AS_OF)
+
+
 def test_in_words() -> None:
     rule = parse_rule(f"{CART} AND NOT was_in_segment('a', within => '3 days') AND opened_previous_email()", s.CATALOG)
     assert describe(rule) == (
