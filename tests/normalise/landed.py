@@ -90,7 +90,7 @@ class Shop:
              "product_id": "p1", "event_id": "1"},
             {"customer_key": "anna", "event": "visit", "occurred_at": "2017-12-02T04:59:59Z", "category": "Wine",
              "amount": "3.50", "event_id": "2"},
-            {"customer_key": "ben", "event": "added-to-cart", "occurred_at": "2017-12-02T06:00:00Z", "event_id": "3"},
+            {"customer_key": "eve", "event": "added-to-cart", "occurred_at": "2017-12-02T06:00:00Z", "event_id": "3"},
         ]
     )  # fmt: skip
     identity: Rows = field(

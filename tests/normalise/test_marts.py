@@ -96,7 +96,7 @@ def test_single_events_and_the_day_roll_up_tell_the_same(shop: Session) -> None:
 
 
 def test_rules_read_hours_sequences_and_own_days_from_the_marts(shop: Session) -> None:
-    """Anna's cart was at 10:00 UTC on 1 December, 43 hours before New York's midnight; Ben's 23 hours before it."""
+    """Anna's cart was at 10:00 UTC on 1 December, 43 hours before New York's midnight; Eve's 23 hours before it."""
     names = {**EVENTS, "added_to_cart": event_of("added_to_cart"), "visit": event_of("visit")}
     catalog, own_days = Catalog(events=names), Catalog(events=names, local_days=True)
     texts = {
@@ -115,5 +115,5 @@ def test_rules_read_hours_sequences_and_own_days_from_the_marts(shop: Session) -
     found = {row["customer_token"]: row for row in shop.arrow(query).to_pylist()}
     holds = {token: {name for name in rules if row[name]} for token, row in found.items()}
     assert holds["anna"] == {"cart", "abandoned", "bought", "stage", "own day"}
-    assert holds["ben"] == {"cart", "later"}
+    assert holds["eve"] == {"cart", "later"}
     assert holds["carl"] == set()
