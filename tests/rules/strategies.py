@@ -24,7 +24,6 @@ FIELDS = {
     "city": Field("text", "city"),
     "joined": Field("date", "day of joining"),
     "vip": Field("boolean", "a very important person"),
-    "time_zone": Field("text", "time zone"),
 }
 CATALOG = Catalog(FIELDS, m.OWN_EVENTS)
 NUMBERS = (-1, 0, 0.5, 1, 2, 7)

@@ -19,7 +19,7 @@ from personalization.rules import tree as t
 from personalization.rules.native import formula as f
 from personalization.rules.native.reasons import Inexpressible, Reason, refuse
 from personalization.rules.parse import Rule
-from personalization.rules.words import to_text
+from personalization.rules.text import to_text
 
 MOST_TESTS = 1_000
 LARGEST = Decimal(10) ** 14  # decimals at platforms have 18 digits, four of them after the point
