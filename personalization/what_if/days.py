@@ -71,8 +71,8 @@ def simulate_days(
     The profile of `start` must be there. `on_day` is called with the number of each finished day, and of all.
     """
     record = Record(start.day, program)
-    record.mails, record.acts, record.choices = past(session, ledger, program, start)
     record.people = begin(session, start, plan.days)
+    record.mails, record.acts, record.choices = past(session, ledger, program, start)
     simulation = _Simulation(session, ledger, program, start, plan, record)
     for number in range(plan.days):
         simulation.day(number)

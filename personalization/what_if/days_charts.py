@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import altair as alt
@@ -28,20 +28,22 @@ def mails_by_tier(rows: Rows, width: int) -> alt.LayerChart:
 
 
 def volume(rows: Rows, width: int) -> alt.VConcatChart:
-    """Mails a day above the share that the governor keeps. Rows: day (ISO), sent, kept_share, spell (true or false)."""
+    """Mails a day above the share that the governor keeps. Rows: date, sent, kept_share, spell (true or false)."""
     axis = alt.Axis(format="%d %b", grid=False, labelOverlap=True, tickCount=8)
-    x = alt.X("day:T", title=None, axis=axis)
+    bar = max(2, (width - 70) // (len(rows) * 2 or 1))
+    scale = alt.Scale(type="utc", padding=bar / 2 + 6)
+    x = alt.X("day:T", title=None, axis=axis, scale=scale)
     spell = [row for row in rows if row["spell"]]
-    bands = [{"from": spell[0]["day"], "to": spell[-1]["day"]}] if spell else []
+    half = timedelta(hours=12)
+    bands = [{"from": iso(spell[0]["date"], -half), "to": iso(spell[-1]["date"], half)}] if spell else []
     band = (
         alt.Chart(alt.Data(values=bands))
         .mark_rect(color=theme.WARN.stand_in, opacity=0.15)
-        .encode(x=alt.X("from:T", title=None, axis=axis), x2="to:T")
+        .encode(x=alt.X("from:T", title=None, axis=axis, scale=scale), x2="to:T")
     )
-    base = alt.Chart(alt.Data(values=rows)).encode(x=x)
-    sent = base.mark_bar(width=max(2, (width - 70) // (len(rows) * 2 or 1))).encode(
-        y=alt.Y("sent:Q", title=None, axis=alt.Axis(tickCount=4, format=",d"))
-    )
+    drawn = [{"day": iso(row["date"]), "sent": row["sent"], "kept_share": row["kept_share"]} for row in rows]
+    base = alt.Chart(alt.Data(values=drawn)).encode(x=x)
+    sent = base.mark_bar(width=bar).encode(y=alt.Y("sent:Q", title=None, axis=alt.Axis(tickCount=4, format=",d")))
     kept = base.mark_line(interpolate="step-after", color=theme.WARN.stand_in).encode(
         y=alt.Y("kept_share:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=4, format=".0%"))
     )
@@ -72,6 +74,6 @@ def gaps(rows: Rows, width: int, least: int) -> alt.LayerChart:
     return (bars + rule + words).properties(width=width - 70, height=220)
 
 
-def iso(day: date) -> str:
-    """A day as Vega reads it in every time zone."""
-    return f"{day.isoformat()}T12:00:00"
+def iso(day: date, shift: timedelta = timedelta(0)) -> str:
+    """The first instant of a day, shifted, in UTC: the same picture in every time zone."""
+    return f"{(datetime.combine(day, time()) + shift).isoformat()}Z"

@@ -49,7 +49,7 @@ _FOLLOWING = {
 def past(
     session: Session, ledger: Ledger, program: Program, start: AsOf
 ) -> tuple[list[Mail], list[Act], dict[str, tuple[int, int]]]:
-    """What happened before the simulation and matters in it: mails, acts, and how often people want to be mailed."""
+    """What is known when a simulation begins: mails before it, acts before it and purchases in it, people's choices."""
     mails = session.rows(
         f"select customer_token, event_day from {SENDS} where event = 'sent' and event_day < ?",  # noqa: S608
         [start.day],
@@ -57,7 +57,7 @@ def past(
     acts = session.rows(
         f"""
         select customer_token, event_day from {CUSTOMER_DAY}
-        where event in ('open', 'click', 'conversion', 'purchase') and event_day < ?
+        where event = 'purchase' or (event in ('open', 'click', 'conversion') and event_day < ?)
         """,  # noqa: S608
         [start.day],
     )

@@ -98,7 +98,7 @@ def figures(record: Record, plan: Plan) -> list[Figure]:
             "Mails a day, and what the governor keeps",
             "The band marks the days on which the model lets more people complain.",
             {
-                "day_text": Column("Day"),
+                "day": Column("Day"),
                 "sent": Column("Mails", "count"),
                 "complaints": Column("Complaints", "count"),
                 "unsubscribes": Column("Unsubscribes", "count"),
@@ -140,8 +140,8 @@ def _volume_rows(record: Record, plan: Plan) -> Rows:
     spell = plan.model.spell or (0, 0)
     return [
         {
-            "day": charts.iso(each.day),
-            "day_text": each.day.isoformat(),
+            "date": each.day,
+            "day": each.day.isoformat(),
             "sent": each.sent,
             "complaints": each.answers.get("complained", 0),
             "unsubscribes": each.answers.get("unsubscribed", 0),

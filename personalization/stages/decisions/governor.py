@@ -15,9 +15,11 @@ Yahoo, "Sender best practices" (below 0.3 %).
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
 from statistics import NormalDist
 
 from personalization.program.models import Governor
@@ -54,14 +56,28 @@ class Record:
 
     def reading(self, governor: Governor, day: date) -> Reading:
         """What was known when `day` began, of the sends of the `days` days before it."""
-        first = day - timedelta(days=governor.days)
-        sends = sum(each.sends for each in self.sent if first <= each.day < day)
+        window = [day - timedelta(days=back) for back in range(1, governor.days + 1)]
+        known = [each for one in window for each in self._reacted.get(one, ()) if each.on < day]
+        return Reading(
+            day,
+            sum(self._sends.get(one, 0) for one in window),
+            sum(each.sends for each in known if each.kind == COMPLAINT),
+            sum(each.sends for each in known if each.kind == UNSUBSCRIBE),
+        )
 
-        def reactions(kind: str) -> int:
-            known = (each for each in self.reacted if first <= each.day < day and each.on < day)
-            return sum(each.sends for each in known if each.kind == kind)
+    @cached_property
+    def _sends(self) -> dict[date, int]:
+        found: defaultdict[date, int] = defaultdict(int)
+        for each in self.sent:
+            found[each.day] += each.sends
+        return found
 
-        return Reading(day, sends, reactions(COMPLAINT), reactions(UNSUBSCRIBE))
+    @cached_property
+    def _reacted(self) -> dict[date, list[Reacted]]:
+        found: defaultdict[date, list[Reacted]] = defaultdict(list)
+        for each in self.reacted:
+            found[each.day].append(each)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,8 @@ def simulation_renderables(found: Simulation) -> Iterator[RenderableType]:
 
 def days_renderables(record: Record) -> Iterator[RenderableType]:
     """What many simulated days came to."""
-    table = new_table(f"{len(record.days)} simulated days from {record.start}", ["rule"], ["times broken"])
+    yield Text(f"\n{len(record.days)} simulated days from {record.start}", style="bold")
+    table = new_table("Rules", ["rule"], ["times broken"])
     for rule, times in record.violations().items():
         add_row(table, rule, times)
     yield table
