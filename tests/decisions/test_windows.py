@@ -109,3 +109,20 @@ def test_the_gap_can_be_written_with_a_unit(written: object, days: int) -> None:
 def test_a_cap_that_says_too_little_is_refused(model: type, value: object, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         model.model_validate(value)
+
+
+def test_quiet_hours_are_told_with_the_clock_that_counts(world: World) -> None:
+    program = world.program(quiet_hours={"from": "22:00"}, timezone="Europe/Berlin")
+    world.fill(program, [Person("anna"), Person("bert")])
+    world.session.execute("alter table segments.profile add column time_zone varchar")
+    world.session.execute("update segments.profile set time_zone = 'Asia/Tokyo' where customer_token = 't1_k1_anna'")
+    world.again(program)
+    told = {name: verdict(world, program, name, "spring", "quiet_hours") for name in ("anna", "bert")}
+    assert (
+        told["anna"].words
+        == "looked at when it leaves: waits from 22:00 to 08:00, in the customer's time zone, Asia/Tokyo"
+    )
+    assert told["bert"].words.endswith("in the program's time zone, Europe/Berlin")
+    assert {each.passed for each in told.values()} == {None}
+    zones = dict(world.session.rows("select customer_token, zone from decisions.tiers"))
+    assert zones == {"t1_k1_anna": "Asia/Tokyo", "t1_k1_bert": None}

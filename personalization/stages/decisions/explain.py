@@ -27,7 +27,7 @@ from personalization.stages.decisions.explanation import (
     Explanation,
     GateVerdict,
 )
-from personalization.stages.decisions.gate_activity import governor_verdict
+from personalization.stages.decisions.gate_activity import governor_verdict, quiet_hours_verdict
 from personalization.stages.decisions.gate_inputs import GateInputs
 from personalization.stages.decisions.gate_numbers import gate_verdicts
 from personalization.stages.decisions.gates import LOST_TO, SEND
@@ -154,6 +154,7 @@ def _path(
     for_long = any(gate.passed is False and gate.gate in lasting for gate in gates)
     gates.append(governor_verdict(program, running, inputs, for_long, as_of))
     gates.append(_arbitration(session, running, recorded, gates, as_of))
+    gates.append(quiet_hours_verdict(program, running, inputs))
     sent = recorded["outcome"] == SEND
     variant_words = _variant_words(running, recorded["variant"], facts) if sent else ""
     blocks = [_block(running, name, recorded["variant"], facts) for name in running.blocks] if sent else []

@@ -17,6 +17,11 @@ from personalization.stages.decisions.explanation import (
 from personalization.stages.decisions.gates import SEND
 
 _MARKS = {True: "passed ", False: "STOPPED", None: "       "}
+_SOURCES = {
+    "purchases": "purchases of the last 84 days",
+    "demographics": "demographics, since there is no purchase of the last 84 days to choose by",
+    "best_sellers": "best sellers, since neither purchases of the last 84 days nor demographics are known",
+}
 _STATUS = {"in": "in", "held": "held: the rule can't be decided", "out": "not in"}
 
 
@@ -90,11 +95,13 @@ def _campaign(path: CampaignPath) -> Iterator[str]:
         yield from (f"    {_MARKS[gate.passed]}  {gate.gate:<{width}}  {gate.words}" for gate in path.gates)
     if path.outcome == SEND:
         yield f"  Variant: {path.variant_words}"
-        yield f"  Content, chosen by {str(path.content_source).replace('_', ' ')}"
+        yield f"  Content, chosen by {_SOURCES.get(str(path.content_source), path.content_source)}"
         for choice in path.blocks:
             yield from _choice(choice)
         if path.offer is not None:
             yield from _choice(path.offer)
+    elif path.content_source is not None:
+        yield f"  Content would be chosen by {_SOURCES.get(path.content_source, path.content_source)}"
     if path.differs:
         yield "  Program, data or ledger changed since this was decided"
         yield from (f"    {line}" for line in path.differs)

@@ -7,11 +7,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from personalization.as_of import AsOf
+from personalization.ledger.frequency import QUIET
 from personalization.program import Program
 from personalization.program.models import Sunset
 from personalization.rules import Facts, explain
 from personalization.stages.decisions.assignment import draw
 from personalization.stages.decisions.campaigns import RunningCampaign
+from personalization.stages.decisions.candidates import ZONE
 from personalization.stages.decisions.explanation import GateVerdict
 from personalization.stages.decisions.gate_inputs import GateInputs
 from personalization.stages.decisions.gates import GOVERNED
@@ -106,6 +108,16 @@ def governor_verdict(
     limit = f"an act {row['last_days']} days ago" if row["last_days"] < NEVER else "people without any act, by lot"
     words = f"{row['kept']:,} of {row['people']:,} people are kept, the most engaged first, down to {limit}; {own}"
     return GateVerdict(GOVERNED, stays, f"{words} ({_rates(row)})")
+
+
+def quiet_hours_verdict(program: Program, running: RunningCampaign, inputs: GateInputs) -> GateVerdict:
+    """What will be looked at when the person is about to be put into the audience: no decision of a day."""
+    hours = running.campaign.quiet_hours or program.settings.quiet_hours
+    if hours is None or not (hours.days or hours.whole_days):
+        return GateVerdict(QUIET, None, "none: the audience is released at any hour")
+    zone = inputs.profile.get(ZONE)
+    whose = f"the customer's time zone, {zone}" if zone else f"the program's time zone, {program.settings.timezone}"
+    return GateVerdict(QUIET, None, f"looked at when it leaves: waits {hours}, in {whose}")
 
 
 def _rates(row: dict[str, Any]) -> str:
