@@ -64,14 +64,12 @@ def gaps(rows: Rows, width: int, least: int) -> alt.LayerChart:
             y=alt.Y("pairs:Q", title="pairs of mails", axis=alt.Axis(tickCount=5, format=",d")),
         )
     )
-    limit = alt.Chart(alt.Data(values=[{"days": least + 0.5, "text": f"more than {least} days"}]))
+    limit = alt.Chart(alt.Data(values=[{"days": least + 0.5}]))
     rule = limit.mark_rule(color=theme.WARN.stand_in, strokeDash=[4, 4], strokeWidth=2).encode(
         x=alt.X("days:Q", scale=scale)
     )
-    words = limit.mark_text(align="left", dx=6, dy=6, baseline="top").encode(
-        x=alt.X("days:Q", scale=scale), y=alt.value(0), text="text:N"
-    )
-    return (bars + rule + words).properties(width=width - 70, height=220)
+    title = f"To the right of the dashed line: more than {least} days"
+    return (bars + rule).properties(width=width - 70, height=220, title=title)
 
 
 def iso(day: date, shift: timedelta = timedelta(0)) -> str:

@@ -92,7 +92,12 @@ def figures(record: Record, plan: Plan) -> list[Figure]:
         "tiers": (
             "Mails a person and week, by tier",
             "Mails of the week divided by the people of the tier on its first day.",
-            {"week": Column("Week", "count"), "tier": Column("Tier"), "text": Column("Mails a person")},
+            {
+                "week": Column("Week", "count"),
+                "tier": Column("Tier"),
+                "people": Column("People", "count"),
+                "text": Column("Mails a person"),
+            },
         ),
         "volume": (
             "Mails a day, and what the governor keeps",
@@ -153,12 +158,13 @@ def _volume_rows(record: Record, plan: Plan) -> Rows:
 
 
 def _tier_rows(record: Record) -> Rows:
-    """Full weeks only: the last days of a simulation would look like a drop."""
-    weeks = len(record.days) // 7
+    """Full weeks only, else the last days would look like a drop. A week without mails is a week with none."""
+    order = [*(cap.tier for cap in record.program.settings.fatigue.caps), "no tier"]
+    sizes = sorted(record.tier_sizes.items(), key=lambda item: (order.index(item[0][1]), item[0][0]))
+    mails = {(row["week"], row["tier"]): row["mails"] for row in record.per_week()}
     rows = []
-    for row in record.per_week():
-        people = record.tier_sizes.get((row["week"], row["tier"]), 0)
-        if people and row["week"] <= max(weeks, 1):
-            rate = row["mails"] / people
-            rows.append({**row, "per_person": rate, "text": f"{rate:.2f}"})
+    for (week, tier), people in sizes:
+        if people and week <= max(len(record.days) // 7, 1):
+            rate = mails.get((week, tier), 0) / people
+            rows.append({"week": week, "tier": tier, "people": people, "per_person": rate, "text": f"{rate:.2f}"})
     return rows

@@ -118,10 +118,8 @@ def test_quiet_hours_are_told_with_the_clock_that_counts(world: World) -> None:
     world.session.execute("update segments.profile set time_zone = 'Asia/Tokyo' where customer_token = 't1_k1_anna'")
     world.again(program)
     told = {name: verdict(world, program, name, "spring", "quiet_hours") for name in ("anna", "bert")}
-    assert (
-        told["anna"].words
-        == "looked at when it leaves: waits from 22:00 to 08:00, in the customer's time zone, Asia/Tokyo"
-    )
+    words = "looked at when it leaves: waits from 22:00 to 08:00, in the customer's time zone, Asia/Tokyo"
+    assert told["anna"].words == words
     assert told["bert"].words.endswith("in the program's time zone, Europe/Berlin")
     assert {each.passed for each in told.values()} == {None}
     zones = dict(world.session.rows("select customer_token, zone from decisions.tiers"))
