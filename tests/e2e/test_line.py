@@ -135,3 +135,27 @@ def test_simulate_says_what_other_settings_would_decide_and_changes_nothing(line
     assert (found["sends_then"], found["lost"]) == (0, found["sends_now"])
     assert found["sends_now"] == sum(row["now"] for row in found["outcomes"] if row["outcome"] == "send") > 0
     assert fingerprints(line.cli.root) == before
+
+
+def test_hygiene_names_segments_with_a_suggestion(line: Line) -> None:
+    """The example program has segments that no campaign uses."""
+    found = json.loads(line.cli.run("segments", "hygiene", "--json").stdout)
+    unused = {each["segment"] for each in found if each["kind"] == "unused"}
+    assert "loyal_couponers" in unused
+    assert "lapsing" not in unused
+    assert all(each["suggestion"] for each in found)
+
+
+@pytest.mark.slow
+def test_days_to_come_are_simulated_in_a_copy_and_break_no_rule(line: Line, tmp_path: Path) -> None:
+    before = fingerprints(line.cli.root)
+    arguments = ("--days", "10", "--people", "200", "--spell", "2-4", "--out", str(tmp_path / "page"), "--json")
+    found = json.loads(line.cli.run("decisions", "simulate", *arguments).stdout)
+    assert set(found["violations"].values()) == {0}
+    assert found["sent"] > 0
+    assert len(found["days"]) == 10
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 6
+    assert "t1_" not in page
+    assert {path.name for path in (tmp_path / "page").iterdir()} >= {"volume.png", "tiers.png", "gaps.png"}
+    assert fingerprints(line.cli.root) == before
