@@ -102,9 +102,20 @@ def test_every_way_of_computing_agrees(world: World, seed: int) -> None:
     assert {"sunset", "fatigue_gap", "fatigue_cap", "governor", "no_consent"} <= found
 
 
-def test_rules_and_scores_combine_in_one_offer(world: World) -> None:
-    """An offer by behaviour, segment and model score at once; who has no score is not in it."""
-    rule = "in_segment('loyal') AND purchase_score > 0.7 AND did('purchase', within => '7 days')"
+def happened(world: World, person: str, event: str, at: str) -> None:
+    """One event with its time of day."""
+    occurred = moment(at)
+    values = [f"t1_k1_{person}", int(occurred.timestamp() * 1_000_000), occurred.replace(tzinfo=None), occurred.date()]
+    world.session.execute(
+        "insert into marts.moments by name select ? as customer_token, ? as moment_us, ? as occurred_at,"
+        " ? as event_day, ? as event, 'c' as campaign_id, 1 as events",
+        [*values, event],
+    )
+
+
+def test_behaviour_segment_and_score_combine_in_one_offer(world: World) -> None:
+    """The issue's own example, with a score beside it: an offer to the loyal who opened the e-mail before this one."""
+    rule = "in_segment('loyal') AND opened_previous_email(within => '3 days') AND purchase_score > 0.7"
     program = world.program(
         campaigns={"spring": {**SPRING, "offers": ["thanks", "all"]}},
         offers={
@@ -113,21 +124,29 @@ def test_rules_and_scores_combine_in_one_offer(world: World) -> None:
         },
         segments={"loyal": {"title": "Loyal", "rule": "orders_84d >= 3"}},
     )
-    people = [
-        Person("both", {"purchase_score": 0.9}),
-        Person("low", {"purchase_score": 0.5}),
-        Person("unscored"),
-        Person("rare", {"purchase_score": 0.9, "orders_84d": 1}),
-        Person("before", {"purchase_score": 0.9}),
-    ]
-    world.fill(program, people)
-    for person in people:
-        day = DAY - timedelta(days=8 if person.name == "before" else 7)
-        world.session.execute(
-            "insert into marts.customer_day (customer_token, event_day, event, department, campaign_id, events)"
-            " values (?, ?, 'purchase', '', '', 1)",
-            [person.token, day],
-        )
+    high = {"purchase_score": 0.9}
+    people = {
+        "fits": high,
+        "late": high,
+        "older": high,
+        "closed": high,
+        "rare": {**high, "orders_84d": 1},
+        "low": {"purchase_score": 0.5},
+        "unscored": {},
+    }
+    world.fill(program, [Person(name, fields) for name, fields in people.items()])
+    for name in people:
+        happened(world, name, "mailing", "2017-11-20T09:00")
+        happened(world, name, "mailing", "2017-11-28T09:00")
+        if name == "older":
+            happened(world, name, "open", "2017-11-20T10:00")  # the e-mail before the previous one
+        elif name != "closed":
+            happened(world, name, "open", "2017-12-01T09:01" if name == "late" else "2017-12-01T08:59")
     world.again(program)
     offers = {name: row["offer"] for name, row in world.rows().items()}
-    assert offers == {"both": "TEN", **dict.fromkeys(("low", "unscored", "rare", "before"), "POINTS")}
+    assert offers == {"fits": "TEN", **dict.fromkeys([name for name in people if name != "fits"], "POINTS")}
+    chosen = running_campaigns(program, AS_OF)
+    told = explain_customer(world.session, world.ledger, program, "t1_k1_fits", chosen, AS_OF)
+    assert told.campaigns[0].differs == []
+    assert told.campaigns[0].offer is not None
+    assert told.campaigns[0].offer.code == "TEN"

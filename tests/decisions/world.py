@@ -53,6 +53,11 @@ SCHEMA = """
         customer_token varchar, event_day date, event varchar, department varchar, campaign_id varchar,
         events bigint, quantity decimal(18, 4), amount decimal(18, 4)
     );
+    create or replace table marts.moments (
+        customer_token varchar, moment_us bigint, occurred_at timestamp, event_day date, event varchar,
+        event_id varchar, department varchar, category varchar, product_id varchar, campaign_id varchar,
+        detail varchar, events bigint, quantity decimal(38, 4), amount decimal(38, 4)
+    );
     create or replace table marts.orders (
         order_id varchar, customer_token varchar, order_day date, amount decimal(18, 4)
     );
