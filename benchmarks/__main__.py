@@ -1,9 +1,14 @@
-"""Runs all benchmarks and prints seconds and ratios. RESULTS.md keeps the numbers of past runs."""
+"""Runs all benchmarks and prints seconds and ratios. RESULTS.md keeps the numbers of past runs.
+
+`python -m benchmarks segments --customers 2000000 --folder DIR` measures the segments alone, at any size.
+"""
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
+from pathlib import Path
 from time import perf_counter
 
 from rich.console import Console
@@ -11,17 +16,27 @@ from rich.table import Table
 
 from benchmarks.cut import bench_cut
 from benchmarks.inbox import bench_inbox
-from benchmarks.segments import bench_segments
+from benchmarks.segments import Cost, bench_segments
 from benchmarks.webhooks import Rate, bench_webhooks
 
-CUSTOMERS = 200_000
+CUSTOMERS = 100_000
 RECIPIENTS = 1_000_000
 EVENTS = 100_000
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Measures us beside hand-written SQL.")
+    parts = parser.add_subparsers(dest="part")
+    segments = parts.add_parser("segments", help="only the segments, at any size")
+    segments.add_argument("--customers", type=int, default=CUSTOMERS, help="each has 40 events")
+    segments.add_argument("--folder", type=Path, help="keep the generated data here; default: a temporary folder")
+    segments.add_argument("--runs", type=int, default=3, help="of which the median is shown")
+    given = parser.parse_args()
     out = Console()
-    _show(out, f"100 segments, {CUSTOMERS:,} customers, {CUSTOMERS * 20:,} customer-days", bench_segments(CUSTOMERS))
+    if given.part == "segments":
+        _show_costs(out, given.customers, bench_segments(given.customers, given.folder, given.runs))
+        return
+    _show_costs(out, CUSTOMERS, bench_segments(CUSTOMERS))
     _show(out, f"The cut for {RECIPIENTS:,} recipients", bench_cut(RECIPIENTS))
     _show_rates(out, "Signed webhooks, kept durably before the answer; 64 connections, a core each", bench_webhooks())
     _show(out, f"Applying {EVENTS:,} webhook events, two order lines each", bench_inbox(EVENTS))
@@ -45,6 +60,15 @@ def _show(out: Console, title: str, rows: list[tuple[str, float]]) -> None:
     table = Table("", "seconds", "ratio to the first", title=title, title_justify="left")
     for name, seconds in rows:
         table.add_row(name, f"{seconds:.2f}", f"{seconds / rows[0][1]:.2f}")
+    out.print(table)
+
+
+def _show_costs(out: Console, customers: int, rows: list[Cost]) -> None:
+    title = f"100 segments, 60 behaviours, {customers:,} customers, {customers * 40:,} events"
+    table = Table("", "seconds", "CPU seconds", "ratio of these", "peak MB", title=title, title_justify="left")
+    for row in rows:
+        numbers = (f"{row.seconds:.2f}", f"{row.cpu:.2f}", f"{row.cpu / rows[0].cpu:.2f}", f"{row.peak_mb:,.0f}")
+        table.add_row(row.way, *numbers)
     out.print(table)
 
 

@@ -4,6 +4,8 @@ sync → validation → normalise → features → scoring → segments → deci
 And between two runs of the line: what webhooks and opt-outs bring, for the people they concern (live_assets).
 """
 
+import warnings
+
 import dagster as dg
 
 from personalization import jobs, live_assets, schedules, sensors
@@ -37,6 +39,11 @@ CHECKS = (
     export_checks,
     monitoring_checks,
     privacy,
+)
+
+# Dagster says so of every check of a day, on each load. The version is pinned, and tests cover these checks.
+warnings.filterwarnings(
+    "ignore", message="Specifying a partitions_def on an AssetCheckSpec", category=dg.PreviewWarning
 )
 
 

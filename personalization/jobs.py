@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -133,8 +132,6 @@ def run_in_process(
     """
     from personalization.definitions import definitions
 
-    # Dagster marks partitioned checks as a preview in every release; the version is pinned and tests cover them.
-    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     home = prepare_dagster_home(runtime)
     os.environ["DAGSTER_HOME"] = str(home)
     with (
