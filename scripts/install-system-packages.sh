@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the tests use besides Python: a browser for the report's tests, the fonts it draws
-# with, and PostgreSQL for the tests of database sources. Safe to run again: what is there is left alone.
+# with, PostgreSQL for the tests of database sources, and Java for the rules on Spark. Safe to run again: what is there
+# is left alone.
 set -euo pipefail
 
 missing=()
@@ -8,9 +9,10 @@ command -v chromium >/dev/null || missing+=(chromium)
 [ -d /usr/share/fonts/truetype/liberation ] || [ -d /usr/share/fonts/truetype/liberation2 ] || missing+=(fonts-liberation)
 # The server's programs are not on the PATH in Debian, and `psql` alone does not mean that they are there.
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
 
 if [ ${#missing[@]} -eq 0 ]; then
-  echo "system packages: chromium, fonts-liberation and postgresql are there; nothing to install"
+  echo "system packages: chromium, fonts-liberation, postgresql and java are there; nothing to install"
   exit 0
 fi
 if ! command -v apt-get >/dev/null; then

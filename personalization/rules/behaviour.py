@@ -104,5 +104,5 @@ def _aggregate(behaviour: Behaviour, shared: str | None, as_of: AsOf) -> exp.Exp
         conditions.append(exp.column("event_day") >= day(as_of, behaviour.within))
     rows: exp.Expr = exp.Case().when(exp.and_(*conditions), value) if conditions else value
     if behaviour.measure == "days_since":
-        return exp.Sub(this=day(as_of), expression=exp.Max(this=rows))
+        return exp.DateDiff(this=day(as_of), expression=exp.Max(this=rows), unit=exp.Var(this="DAY"))
     return exp.cast(exp.Sum(this=rows), "bigint" if behaviour.measure == "events" else "double")
