@@ -20,7 +20,7 @@ from tests.rules.oracle import Customer, Oracle
 
 TABLES = {name: name for name in ("profile", "customer_day", "moments", "history")}
 PROPERTY = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -48,7 +48,7 @@ def agree(
             assert row[name] == expected or (row[name] is not None and math.isclose(row[name], expected))
 
 
-@settings(PROPERTY, max_examples=40)
+@settings(PROPERTY, max_examples=25)
 @given(rules=s.segments(), values=st.lists(s.numbers(), max_size=2), people=s.customers())
 def test_sql_and_oracle_agree(
     session: Session, rules: dict[str, Rule], values: list[t.Scalar], people: list[Customer]
@@ -56,7 +56,7 @@ def test_sql_and_oracle_agree(
     agree(session, s.AS_OF, rules, values, people)
 
 
-@settings(PROPERTY, max_examples=40)
+@settings(PROPERTY, max_examples=25)
 @given(data=st.data(), as_of=st.sampled_from(m.DAYS))
 def test_sql_and_oracle_agree_about_single_events(session: Session, data: st.DataObject, as_of: AsOf) -> None:
     """On days after 23, 25 and 24 hours, in zones elsewhere, at the microsecond of every edge."""

@@ -21,7 +21,7 @@ TABLES = {name: name for name in ("profile", "customer_day", "moments", "history
 MISSING = {"visits": None, "score": None, "city": None, "joined": None, "vip": None, "time_zone": None}
 LOCAL = Catalog(s.FIELDS, m.OWN_EVENTS, local_days=True)
 PROPERTY = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 NOW = s.AS_OF.instant
 HOUR, TICK = timedelta(hours=1), timedelta(microseconds=1)
