@@ -31,22 +31,56 @@ class Runtime:
 
     @cached_property
     def warehouse(self) -> Warehouse:
+        """The warehouse. Raises `TokensNotRewritten` when it holds tokens that the ledger no longer knows."""
+        self.require_rewritten()
         return Warehouse(self.workspace.warehouse)
 
     @cached_property
     def keys(self) -> Keyring:
+        """The keys, with the token key in use that the ledger is under."""
         from personalization.ledger import Keyring
 
-        return Keyring.load(self.workspace.keys)
+        keys = Keyring.load(self.workspace.keys)
+        self.ledger.check_keys(keys)
+        return keys
 
     @cached_property
     def ledger(self) -> Ledger:
-        from personalization.ledger import Ledger
+        from personalization.ledger import Keyring, Ledger
         from personalization.ledger.tombstones import replay
 
         ledger = Ledger.open(self.workspace.ledger_url)
-        replay(ledger, self.workspace.tombstones)  # before anybody reads what a restored ledger still knows
+        try:
+            # before anybody reads what a restored ledger still knows
+            replay(ledger, self.workspace.tombstones, lambda: Keyring.load(self.workspace.keys))
+        except BaseException:
+            ledger.close()
+            raise
         return ledger
+
+    def require_rewritten(self) -> None:
+        """Refuse to go on while files and warehouse hold tokens of an earlier token key than the ledger.
+
+        Raises
+        ------
+        TokensNotRewritten
+            A replacement of the token key was interrupted.
+        """
+        from personalization.ledger.token_key import TokensNotRewritten, files_are_current
+
+        with self.ledger.read() as connection:
+            if files_are_current(connection):
+                return
+        raise TokensNotRewritten(
+            "a replacement of the token key was interrupted: files and warehouse still hold the tokens from before it",
+            hint="finish it with `personalization keys rotate token`; the next run does so as well",
+        )
+
+    def anew(self) -> Runtime:
+        """The same program with ledger and keys opened again: for a process that goes on after a new token key."""
+        fresh = Runtime(self.workspace)
+        fresh.__dict__["program"] = self.program  # a cached property: what is served stays as it was at the start
+        return fresh
 
     def as_of(self, day: str) -> AsOf:
         return AsOf.parse(day, self.program.settings.timezone)

@@ -20,6 +20,7 @@ from personalization.ledger.engine import location
 from personalization.ledger.export_schema import leases
 from personalization.ledger.schema import consent_events, now, suppressions
 from personalization.ledger.sends_schema import generations
+from personalization.ledger.token_rotation import former_head
 
 if TYPE_CHECKING:
     from personalization.ledger.ledger import Ledger
@@ -83,6 +84,11 @@ class Generations:
                 "reconcile --by NAME --why REASON`, which reads the destinations back and takes over their opt-outs",
             )
 
+    def remembered(self) -> int:
+        """The number of the last consent event that the mark knows; 0 without a mark."""
+        mark = self._read()
+        return 0 if mark is None else mark.consent_seq
+
     def note(self) -> None:
         """Write down how far the ledger is now."""
         if not self._current():
@@ -143,15 +149,17 @@ def _mark(connection: Connection) -> Mark:
 
 def _missing(connection: Connection, mark: Mark) -> str | None:
     """What the ledger lacks of what the mark remembers, in words; None when it lacks nothing."""
-    known = connection.execute(select(generations.c.generation).where(generations.c.generation == mark.generation))
-    if known.first() is None:
+    generation = connection.execute(select(generations.c.generation).where(generations.c.generation == mark.generation))
+    if generation.first() is None:
         return "it does not know that generation"
     found = _mark(connection)
     if found.consent_seq < mark.consent_seq:
         return f"it has {found.consent_seq} consent events, there were {mark.consent_seq}"
     if mark.consent_seq:
         at_mark = select(consent_events.c.hash).where(consent_events.c.seq == mark.consent_seq)
-        if connection.execute(at_mark).scalar() != mark.consent_head:
+        # the mark is written anew only after the token key was replaced
+        known = {connection.execute(at_mark).scalar(), former_head(connection, "consent", mark.consent_seq)}
+        if mark.consent_head not in known:
             return f"consent event {mark.consent_seq} is another one"
     if found.suppressions < mark.suppressions:
         return f"it has {found.suppressions} suppressions, there were {mark.suppressions}"

@@ -11,6 +11,7 @@ import hmac
 import os
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,33 +31,45 @@ NONCE_BYTES = 12
 _TOKEN_BYTES = 20  # 160 bits: exactly 32 characters of base32
 _ALPHABET = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)  # RFC 4648, lower case
 _KEY_ID = re.compile(r"[a-z][a-z0-9]{0,7}")
+_TOKEN = re.compile(r"t1_[a-z][a-z0-9]{0,7}_[a-z2-7]{32}", re.ASCII)
 _LINK = re.compile(r"l1_(?P<key>[a-z][a-z0-9]{0,7})_(?P<sealed>[A-Za-z0-9_-]{22,400})", re.ASCII)
 
 
 class Keyring:
     """All keys of one installation.
 
-    Keys are used, never handed out: `token` and `tokens` for identifiers, `suppression_token` for the do-not-mail
-    list of erased people, `wrap` and `unwrap` for the vault's data keys, `seal`, `unseal` and `digest` for the bodies
-    of webhooks, `seal_links` and `open_link` for links in e-mails, `sign` for receipts and audits.
+    Keys are used, never handed out: `token` and `tokens` for identifiers, `current_tokens` for tokens made under
+    earlier keys, `suppression_token` for the do-not-mail list of erased people, `wrap` and `unwrap` for the vault's
+    data keys, `seal`, `unseal` and `digest` for the bodies of webhooks, `seal_links` and `open_link` for links in
+    e-mails, `sign` for receipts and audits.
 
     Attributes
     ----------
     path : Path
         The key file.
     token_key_id, vault_key_id : str
-        Names of the keys in use.
+        Names of the keys in use. Which token key that is, the ledger says: see `key_check`. Reading the key file again
+        never changes it, because what was computed before would be mixed with what is computed after.
+    file_token_key_id : str
+        The token key that the key file calls the one in use.
+    next_token_key_id : str, optional
+        The token key of a rotation that has begun.
     fingerprints : dict
         By kind and name, a value that tells keys apart without telling anything about them.
     """
 
     def __init__(self, document: dict[str, Any], path: Path) -> None:
         self.path = path
+        self.token_key_id = ""
         self._take(document)
 
     def _take(self, document: dict[str, Any]) -> None:
         path = self.path
-        self.token_key_id, self._token_keys = _versioned(document, "token", path)
+        self.file_token_key_id, self._token_keys = _versioned(document, "token", path)
+        self._made_over = _made_over(document, self._token_keys, path)
+        self.next_token_key_id = _next_token_key(document, self._token_keys, path)
+        if self.token_key_id not in self._token_keys:
+            self.token_key_id = self.file_token_key_id
         self.vault_key_id, vault_keys = _versioned(document, "vault", path)
         self._vault_ciphers = {key_id: AESGCM(key) for key_id, key in vault_keys.items()}
         self._seal_ciphers = {key_id: AESGCM(_derived(key, "seal")) for key_id, key in vault_keys.items()}
@@ -68,6 +81,7 @@ class Keyring:
         self._digest_key = _derived(self._suppression_key, "digest")  # never replaced: it tells a repetition for ever
         self._signing_key = _signing_key(document, path)
         self._namespaces: dict[tuple[str, str], bytes] = {}
+        self._retoken_keys: dict[str, bytes] = {}
         self.fingerprints: dict[tuple[str, str], str] = {
             **{("token", key_id): _fingerprint(key) for key_id, key in self._token_keys.items()},
             **{("vault", key_id): _fingerprint(key) for key_id, key in vault_keys.items()},
@@ -132,8 +146,89 @@ class Keyring:
 
     def tokens(self, namespace: str, values: Sequence[str]) -> list[str]:
         """`token` for many values at once, in their order."""
-        key = self._namespace_key(namespace)
-        return _encode(f"t1_{self.token_key_id}_", [hmac.digest(key, value.encode(), "sha256") for value in values])
+        first, *later = self.token_keys_before(self.token_key_id)
+        key = self._namespace_key(first, namespace)
+        tokens = _encode(f"t1_{first}_", [hmac.digest(key, value.encode(), "sha256") for value in values])
+        for key_id in later:
+            tokens = self._over(key_id, tokens)
+        return tokens
+
+    def token_keys_before(self, key_id: str) -> list[str]:
+        """The token keys that tokens of a key are made with, the first one first and `key_id` itself last."""
+        chain = [key_id]
+        while (before := self._made_over.get(chain[-1])) is not None:
+            chain.append(before)
+        return chain[::-1]
+
+    def current_token(self, token: str) -> str:
+        """`current_tokens` of one token."""
+        return self.current_tokens([token])[0]
+
+    def current_tokens(self, tokens: Sequence[str]) -> list[str]:
+        """The tokens under the key in use, of tokens that may have been made under earlier ones, in their order.
+
+        Nothing but the old token is needed, so also people whose identifier is nowhere in the clear keep their place.
+        What is no token, or one of a key that comes later or is not known, is left as it is.
+        """
+        found = list(tokens)
+        chain = self.token_keys_before(self.token_key_id)
+        for before, key_id in pairwise(chain):
+            head = f"t1_{before}_"
+            old = [number for number, token in enumerate(found) if token.startswith(head) and _TOKEN.fullmatch(token)]
+            for number, new in zip(old, self._over(key_id, [found[number] for number in old]), strict=True):
+                found[number] = new
+        return found
+
+    def use_token_key(self, key_id: str) -> None:
+        """Make tokens under this key from now on. For `key_check` and whoever replaces the key."""
+        if key_id not in self._token_keys:
+            raise KeyFileError(f"the key file {self.path} has no token key '{key_id}'", hint=RESTORE_HINT)
+        self.token_key_id = key_id
+
+    def _over(self, key_id: str, tokens: list[str]) -> list[str]:
+        """Tokens under a later key, made of the tokens under the key before it."""
+        key = self._retoken_keys.get(key_id)
+        if key is None:
+            key = self._retoken_keys[key_id] = _derived(self._token_keys[key_id], "retoken")
+        return _encode(f"t1_{key_id}_", [hmac.digest(key, token.encode(), "sha256") for token in tokens])
+
+    def keep(self, texts: Sequence[str], contexts: Sequence[str], key_id: str | None = None) -> list[bytes]:
+        """Encrypt what was made under an earlier token key and must stay as it was (AES-SIV, RFC 5297).
+
+        Parameters
+        ----------
+        contexts : sequence of str
+            What each belongs to; needed to read it again.
+        key_id : str, optional
+            The token key from which the key is derived; default: the one in use.
+        """
+        cipher = self._keeping(key_id)
+        return [
+            cipher.encrypt(text.encode(), [context.encode()]) for text, context in zip(texts, contexts, strict=True)
+        ]
+
+    def kept(self, sealed: Sequence[bytes], contexts: Sequence[str], key_id: str | None = None) -> list[str]:
+        """What `keep` encrypted.
+
+        Raises
+        ------
+        KeyFileError
+            It was altered, moved, or is of another key.
+        """
+        cipher = self._keeping(key_id)
+        try:
+            return [
+                cipher.decrypt(one, [context.encode()]).decode() for one, context in zip(sealed, contexts, strict=True)
+            ]
+        except InvalidTag:
+            raise KeyFileError(
+                f"what was kept under an earlier token key does not open with the keys of {self.path}",
+                hint="this key file was replaced, or the ledger was altered: compare both with your backups",
+            ) from None
+
+    def _keeping(self, key_id: str | None) -> AESSIV:
+        key = self._token_keys[key_id or self.token_key_id]
+        return AESSIV(_derived(key, "kept mac") + _derived(key, "kept cipher"))
 
     def suppression_token(self, value: str) -> str:
         """The token under which an opt-out outlives erasure and key rotation: its key is never replaced."""
@@ -250,12 +345,12 @@ class Keyring:
         # base64 has several texts for some bytes: only the one that was written is a link
         return content if base64.urlsafe_b64encode(sealed).rstrip(b"=").decode() == found["sealed"] else None
 
-    def _namespace_key(self, namespace: str) -> bytes:
-        key = self._namespaces.get((self.token_key_id, namespace))
+    def _namespace_key(self, key_id: str, namespace: str) -> bytes:
+        key = self._namespaces.get((key_id, namespace))
         if key is None:
             label = b"personalization/token/1\x00" + namespace.encode()
-            key = hmac.digest(self._token_keys[self.token_key_id], label, "sha256")
-            self._namespaces[self.token_key_id, namespace] = key
+            key = hmac.digest(self._token_keys[key_id], label, "sha256")
+            self._namespaces[key_id, namespace] = key
         return key
 
     def __repr__(self) -> str:
@@ -274,6 +369,29 @@ def _versioned(document: dict[str, Any], kind: str, path: Path) -> tuple[str, di
         if not _KEY_ID.fullmatch(key_id):
             raise KeyFileError(f"the key file {path} has a {kind} key with the unusable name '{key_id}'")
     return current, {key_id: _key(named, key_id, path) for key_id in named}
+
+
+def _made_over(document: dict[str, Any], keys: dict[str, bytes], path: Path) -> dict[str, str]:
+    """By token key the one whose tokens it makes its own of; the first key is not in it."""
+    named = document.get("token_keys_over", {})
+    sound = isinstance(named, dict) and all(new in keys and old in keys for new, old in named.items())
+    for start in named if sound else ():
+        seen = {start}
+        while (start := named.get(start)) is not None:
+            sound = sound and start not in seen
+            if not sound:
+                break
+            seen.add(start)
+    if not sound:
+        raise KeyFileError(f"the key file {path} does not hold all token keys that others build on", hint=RESTORE_HINT)
+    return named
+
+
+def _next_token_key(document: dict[str, Any], keys: dict[str, bytes], path: Path) -> str | None:
+    key_id = document.get("token_key_next")
+    if key_id is not None and key_id not in keys:
+        raise KeyFileError(f"the key file {path} does not hold the token key '{key_id}'", hint=RESTORE_HINT)
+    return key_id
 
 
 def _key(holder: dict[str, Any], name: str, path: Path) -> bytes:
@@ -327,6 +445,24 @@ def retire_vault_key(document: dict[str, Any], key_id: str) -> None:
     """Take a master key out of a key file's contents; what is left opens the links made under it, and no more."""
     key = base64.b64decode(document["vault_keys"].pop(key_id))
     document.setdefault("link_keys", {})[key_id] = base64.b64encode(_link_key(key)).decode()
+
+
+def add_token_key(document: dict[str, Any]) -> None:
+    """Put a new token key into a key file's contents: the next one, to be made over the one in use."""
+    if "token_key_next" in document:
+        return
+    taken = [int(name[1:]) for name in document["token_keys"] if name[1:].isdigit()]
+    name = f"k{max(taken, default=0) + 1}"
+    document["token_keys"][name] = key_file.new_key()
+    document.setdefault("token_keys_over", {})[name] = document["token_key"]
+    document["token_key_next"] = name
+
+
+def finish_token_key(document: dict[str, Any], key_id: str) -> None:
+    """Say in a key file's contents that the ledger is under the token key `key_id` now."""
+    document["token_key"] = key_id
+    if document.get("token_key_next") == key_id:
+        del document["token_key_next"]
 
 
 def _with_signing_key(document: dict[str, Any]) -> None:

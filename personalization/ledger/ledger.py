@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -21,11 +22,13 @@ from personalization.ledger.preferences import Preferences
 from personalization.ledger.protocols import Protocols
 from personalization.ledger.run_book import Runs
 from personalization.ledger.suppressions import Suppressions
+from personalization.ledger.token_key import TokenKeyReplaced, require_same_key
 from personalization.ledger.vault import Vault
 
 if TYPE_CHECKING:
     from personalization.ledger.identity_corrections import IdentityCorrections
     from personalization.ledger.inbox import Inbox
+    from personalization.ledger.kept import Kept
     from personalization.ledger.leases import Leases
     from personalization.ledger.outbox import Outbox
     from personalization.ledger.pushes import Pushes
@@ -39,6 +42,10 @@ class Ledger:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.token_key: str | None = None
+        """The token key that this object belongs to, from its first use on: see `token_key`."""
+        self.replaced = False
+        """Whether another token key was found since."""
 
     @classmethod
     def open(cls, url: str, *, wait_seconds: float = 10.0) -> Ledger:
@@ -64,13 +71,32 @@ class Ledger:
             raise
         return cls(engine)
 
-    def begin(self) -> AbstractContextManager[Connection]:
-        """A write transaction: the only one at a time, on the disk when the block ends, undone by an exception."""
-        return databases.write(self.engine)
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A write transaction: the only one at a time, on the disk when the block ends, undone by an exception.
 
-    def read(self) -> AbstractContextManager[Connection]:
+        Raises
+        ------
+        TokenKeyReplaced
+            The token key is another one than when the ledger was opened. The same for `read`.
+        """
+        with databases.write(self.engine) as connection:
+            self._check_token_key(connection)
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
         """A snapshot taken when the block begins; it blocks no writer and is blocked by none."""
-        return databases.read(self.engine)
+        with databases.read(self.engine) as connection:
+            self._check_token_key(connection)
+            yield connection
+
+    def _check_token_key(self, connection: Connection) -> None:
+        try:
+            self.token_key = require_same_key(connection, self.token_key)
+        except TokenKeyReplaced:
+            self.replaced = True
+            raise
 
     def vault(self, keys: Keyring) -> Vault:
         """The encrypted identifiers, opened with the keys of the key file.
@@ -80,8 +106,16 @@ class Ledger:
         KeyFileError
             These are not the keys that this ledger was written with.
         """
-        check_keys(self.engine, keys)
+        self.check_keys(keys)
         return Vault(self, keys)
+
+    def check_keys(self, keys: Keyring) -> None:
+        """Let keys make tokens as this ledger has them. Raises `KeyFileError` when they are not the ledger's keys."""
+        token_key = check_keys(self.engine, keys)
+        if self.token_key not in (None, token_key):
+            with self.read():  # says what is wrong
+                pass
+        self.token_key = token_key
 
     @cached_property
     def consent(self) -> Consent:
@@ -152,6 +186,12 @@ class Ledger:
         from personalization.ledger.results import Results
 
         return Results(self)
+
+    @cached_property
+    def kept(self) -> Kept:
+        from personalization.ledger.kept import Kept
+
+        return Kept(self)
 
     @cached_property
     def requests(self) -> Requests:

@@ -16,6 +16,7 @@ from personalization.ledger.consent_chain import GENESIS, ChainState
 from personalization.ledger.consent_event import canonical_json
 from personalization.ledger.requests_schema import privacy_log, privacy_requests
 from personalization.ledger.schema import from_micros, now, to_micros
+from personalization.ledger.token_key_schema import token_key_changes
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def append(
             content=text,
             recorded_at=from_micros(recorded_at),
             prev_hash=state.head,
-            hash=_link(state.head, seq, kind, request_id, to_micros(at), text, recorded_at),
+            hash=entry_hash(state.head, seq, kind, request_id, to_micros(at), text, recorded_at),
         )
     )
     return seq
@@ -87,15 +88,20 @@ def verify_log(connection: Connection, where: str) -> ChainState:
     """
     state = ChainState(0, GENESIS)
     opened: dict[str, dict[str, Any]] = {}
+    at_change: dict[int, str] = {row.log_seq: row.log_head for row in connection.execute(_LAST_CHANGE)}
     for row in connection.execute(_ENTRIES, execution_options={"yield_per": 1_000}):
         if row.seq != state.seq + 1:
             raise _broken(where, state.seq + 1, "it is missing")
         if row.prev_hash != state.head:
             raise _broken(where, row.seq, "it does not follow the entry before it")
-        if row.hash != _link(row.prev_hash, row.seq, row.kind, row.request_id, row.at, row.content, row.recorded_at):
+        if row.hash != entry_hash(
+            row.prev_hash, row.seq, row.kind, row.request_id, row.at, row.content, row.recorded_at
+        ):
             raise _broken(where, row.seq, "its content does not match its hash")
         if row.kind == "request":
             opened[row.request_id] = json.loads(row.content)
+        if at_change.get(row.seq, row.hash) != row.hash:
+            raise _broken(where, row.seq, "a replacement of the token key saw another hash there")
         state = ChainState(row.seq, row.hash)
     for request in connection.execute(select(privacy_requests).order_by(privacy_requests.c.request_id)):
         if opened.pop(request.request_id, None) != request_content(dict(request._mapping)):
@@ -119,13 +125,21 @@ def request_content(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_LAST_CHANGE = (
+    select(token_key_changes.c.log_seq, token_key_changes.c.log_head)
+    .order_by(token_key_changes.c.number.desc())
+    .limit(1)
+)
 _HINT = "somebody or something changed the ledger: keep it as it is, and compare it with a backup"
 _MOMENTS = [type_coerce(privacy_log.c[name], BigInteger).label(name) for name in ("at", "recorded_at")]
 _TEXTS = [privacy_log.c[name] for name in ("seq", "kind", "request_id", "content", "prev_hash", "hash")]
 _ENTRIES = select(*_TEXTS, *_MOMENTS).order_by(privacy_log.c.seq)
 
 
-def _link(prev_hash: str, seq: int, kind: str, request_id: str | None, at: int, content: str, recorded_at: int) -> str:
+def entry_hash(
+    prev_hash: str, seq: int, kind: str, request_id: str | None, at: int, content: str, recorded_at: int
+) -> str:
+    """The hash of an entry, over the hash before it and all that it says."""
     parts = (prev_hash, seq, kind, request_id or "", at, recorded_at, hashlib.sha256(content.encode()).hexdigest())
     return hashlib.sha256("\n".join(str(part) for part in parts).encode()).hexdigest()
 

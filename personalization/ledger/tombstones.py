@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,10 @@ from personalization.ledger.engine import one_of
 from personalization.ledger.privacy_log import append, request_content
 from personalization.ledger.requests_schema import privacy_log, privacy_requests
 from personalization.ledger.schema import now, vault_items, vault_subjects
+from personalization.ledger.token_key import token_key_of
 
 if TYPE_CHECKING:
+    from personalization.ledger.keys import Keyring
     from personalization.ledger.ledger import Ledger
 
 REASON, SOURCE = "erased", "privacy"
@@ -52,6 +54,11 @@ class Tombstone:
     identifier_tokens: tuple[str, ...]
     value_tokens: tuple[str, ...]
     request: dict[str, Any]
+
+    @property
+    def pseudonyms(self) -> tuple[str, ...]:
+        """What depends on the token key."""
+        return (*self.identifier_tokens, *self.value_tokens)
 
     @property
     def tokens(self) -> list[str]:
@@ -100,26 +107,69 @@ def read(path: Path) -> list[Tombstone]:
 _HINT = "restore it from a backup: without it a restored ledger would mail people who were erased"
 
 
+def current(tombstone: Tombstone, keys: Keyring) -> Tombstone:
+    """A tombstone under the token key in use."""
+    return replace(
+        tombstone,
+        identifier_tokens=tuple(keys.current_tokens(tombstone.identifier_tokens)),
+        value_tokens=tuple(keys.current_tokens(tombstone.value_tokens)),
+        request={**tombstone.request, "subject_token": keys.current_token(tombstone.request["subject_token"])}
+        if "subject_token" in tombstone.request
+        else tombstone.request,
+    )
+
+
+def rewrite(path: Path, keys: Keyring) -> int:
+    """Put the file under the token key in use, as a whole. Returns how many tombstones changed."""
+    known = read(path)
+    fresh = [current(tombstone, keys) for tombstone in known]
+    changed = sum(new != old for new, old in zip(fresh, known, strict=True))
+    if changed:
+        temporary = path.with_name(f".{path.name}.tmp")
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(tombstone), sort_keys=True) + "\n" for tombstone in fresh)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    return changed
+
+
 def bury(connection: Connection, ledger: Ledger, tombstone: Tombstone, at: datetime, *, replayed: bool = False) -> None:
     """Suppress a person and note the tombstone, in a transaction of `Ledger.begin`."""
     ledger.suppressions.add(tombstone.tokens, REASON, SOURCE, at, connection=connection)
     append(connection, "tombstone", _content(tombstone, replayed), at=at, request_id=tombstone.request_id)
 
 
-def replay(ledger: Ledger, path: Path) -> list[str]:
+def replay(ledger: Ledger, path: Path, open_keys: Callable[[], Keyring] | None = None) -> list[str]:
     """Bury again whom the ledger does not know to be erased: it was restored from a backup made before.
 
     They are suppressed and their data keys are destroyed in one transaction, before anything else is read. Their
     requests are open again, so that what the restored files hold of them is erased as well.
 
+    Parameters
+    ----------
+    open_keys : callable
+        Reads the key file. Called only when the tombstones are of an earlier token key than the ledger.
+
     Returns
     -------
     list of str
         The requests whose tombstones were missing.
+
+    Raises
+    ------
+    KeyFileError
+        The ledger is from before a replacement of the token key, and the tombstones are not.
     """
     known = read(path)
     if not known:
         return []
+    with ledger.read() as connection:
+        token_key = token_key_of(connection)
+    if open_keys and token_key and any(_is_of_another(token, token_key) for each in known for token in each.pseudonyms):
+        keys = open_keys()
+        ledger.check_keys(keys)
+        known = [current(tombstone, keys) for tombstone in known]
     missing = _missing(ledger, known)
     if not missing:
         return []
@@ -129,6 +179,10 @@ def replay(ledger: Ledger, path: Path) -> list[str]:
             bury(connection, ledger, tombstone, datetime.fromisoformat(tombstone.at), replayed=True)
             shred(connection, tombstone.identifier_tokens, tombstone.value_tokens)
     return sorted({tombstone.request_id for tombstone in missing})
+
+
+def _is_of_another(token: str, token_key: str) -> bool:
+    return token.startswith("t1_") and not token.startswith(f"t1_{token_key}_")
 
 
 def shred(connection: Connection, subjects: Sequence[str], values: Sequence[str]) -> tuple[int, int]:

@@ -210,7 +210,7 @@ class Vault:
         for item in changed:
             version = known[item.place].version + 1 if item.place in known else 1
             nonce = os.urandom(NONCE_BYTES)
-            context = _item_context(*item.place, version, item.value_token)
+            context = item_context(*item.place, version, item.value_token)
             ciphertext = nonce + data_keys[item.subject].encrypt(nonce, item.value.encode(), context)
             rows.append((*item.place, version, item.value_token, ciphertext, recorded_at))
         bulk_insert(connection, vault_items, _ITEM, rows)
@@ -246,7 +246,7 @@ class Vault:
 
     def _decrypt(self, row: Row) -> str:
         cipher = self._cipher(row)
-        context = _item_context(row.subject, row.field, row.source, row.version, row.value_token)
+        context = item_context(row.subject, row.field, row.source, row.version, row.value_token)
         try:
             return cipher.decrypt(row.ciphertext[:NONCE_BYTES], row.ciphertext[NONCE_BYTES:], context).decode()
         except InvalidTag:
@@ -256,7 +256,7 @@ class Vault:
             ) from None
 
 
-def _item_context(subject: str, field: str, source: str, version: int, value_token: str) -> bytes:
+def item_context(subject: str, field: str, source: str, version: int, value_token: str) -> bytes:
     """The associated data of a value's encryption. Each part says how long it is, so no two places share a context."""
     return (
         f"{len(subject)}:{subject}{len(field)}:{field}{len(source)}:{source}{version}:{len(value_token)}:{value_token}"

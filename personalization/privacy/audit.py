@@ -242,6 +242,7 @@ def _about_the_rest(document: dict[str, Any]) -> Iterator[Finding]:
 def _chains(runtime: Runtime, numbers: Numbers) -> dict[str, Any]:
     """The chains' hashes at the noted numbers, and the first thing that is wrong with them."""
     from personalization.ledger.requests_schema import privacy_log
+    from personalization.ledger.token_rotation import former_head
 
     problem = None
     try:
@@ -255,6 +256,9 @@ def _chains(runtime: Runtime, numbers: Numbers) -> dict[str, Any]:
         log = connection.execute(
             select(privacy_log.c.hash).where(privacy_log.c.seq == numbers.privacy_log)
         ).scalar_one_or_none()
+        # what an audit from before a replacement of the token key had seen
+        consent = former_head(connection, "consent", numbers.consent, log_seq=numbers.privacy_log) or consent
+        log = former_head(connection, "privacy_log", numbers.privacy_log, log_seq=numbers.privacy_log) or log
     return {"consent_head": consent, "privacy_log_head": log, "problem": problem}
 
 

@@ -1,0 +1,65 @@
+"""Which token key a ledger is under. An opened ledger belongs to that one key, and stops when it is replaced.
+
+Whatever a process computed before (tokens, snapshots, plans) was made under the old key. So every transaction looks
+whether the key is still the same, and nothing is written or compared across the change.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, func, select
+
+from personalization.errors import KeyFileError, LedgerError
+from personalization.ledger.pushes_schema import progress
+from personalization.ledger.schema import key_fingerprints
+from personalization.ledger.token_key_schema import token_key_changes
+
+FILES = "token key in files"
+"""The row of `progress` that says up to which change of the token key files and warehouse were rewritten."""
+
+
+class TokenKeyReplaced(LedgerError):
+    """The token key was replaced after the ledger was opened: what this process computed no longer fits."""
+
+
+class TokensNotRewritten(LedgerError):
+    """Files and warehouse hold tokens of an earlier token key: joined with the ledger they would match nobody."""
+
+
+class OlderLedger(KeyFileError):
+    """The ledger is under an earlier token key than the key file, so it is a copy from before a rotation."""
+
+
+def token_key_of(connection: Connection) -> str | None:
+    """The token key that the ledger is under; None for a ledger that holds nothing yet."""
+    columns = token_key_changes.c
+    found = connection.execute(select(columns.key_id).order_by(columns.number.desc()).limit(1)).scalar()
+    if found is not None:
+        return str(found)
+    first = select(key_fingerprints.c.key_id).where(key_fingerprints.c.kind == "token")
+    return connection.execute(
+        first.order_by(key_fingerprints.c.recorded_at, key_fingerprints.c.key_id).limit(1)
+    ).scalar()
+
+
+def changes_made(connection: Connection) -> int:
+    """The number of the latest change of the token key; 0 when there was none."""
+    return connection.execute(select(func.coalesce(func.max(token_key_changes.c.number), 0))).scalar_one()
+
+
+def require_same_key(connection: Connection, expected: str | None) -> str | None:
+    """The token key that the ledger is under. Raises `TokenKeyReplaced` when it is not `expected` any more."""
+    found = token_key_of(connection)
+    if expected is not None and found != expected:
+        raise TokenKeyReplaced(
+            f"the token key was replaced meanwhile: the ledger is under '{found}', this process under '{expected}'",
+            hint="nothing was written; run it again",
+        )
+    return found
+
+
+def files_are_current(connection: Connection) -> bool:
+    """Whether files and warehouse hold the tokens of the key that the ledger is under."""
+    latest = select(func.max(token_key_changes.c.number)).where(token_key_changes.c.earlier_key.is_not(None))
+    change = connection.execute(latest).scalar()
+    done = connection.execute(select(progress.c.seq).where(progress.c.name == FILES)).scalar()
+    return change is None or (done is not None and int(done) >= int(change))
