@@ -228,7 +228,12 @@ def _bring_up_to_date(
         collect_touched(session, news)
         if rows.entities & {"customers", "consent_events"}:
             record_links(program, workspace, inbox=now.inbox, after=since.inbox)
-            update_identity(session, workspace.history, runtime.ledger.identity_corrections.holding())
+            update_identity(
+                session,
+                workspace.history,
+                runtime.ledger.identity_corrections.holding(),
+                kept=runtime.ledger.kept.people(),
+            )
             publish_identity(session, workspace.history)
         done.customers = follow_touched(session)
     with done.timed("features", on_progress):

@@ -52,11 +52,14 @@ class Kept:
         known = {row.customer_token: external for row, external in zip(found, opened, strict=True)}
         return [known.get(customer, new) for customer, new in zip(customers, made, strict=True)]
 
-    def draws(self, *, connection: Connection | None = None) -> pa.Table:
-        """Draws that are not those of the customers' tokens any more, in the schema DRAWS."""
+    def draws(self, customers: Sequence[str] | None = None) -> pa.Table:
+        """Draws that are not those of the customers' tokens any more, in the schema DRAWS; default: of everybody."""
         columns = kept_draws.c
-        with nullcontext(connection) if connection is not None else self._ledger.read() as reader:
-            rows = reader.execute(select(columns.salt, columns.customer_token, columns.draw)).all()
+        query = select(columns.salt, columns.customer_token, columns.draw)
+        with self._ledger.read() as reader:
+            if customers is not None:
+                query = query.where(one_of(reader, columns.customer_token, list(customers)))
+            rows = reader.execute(query).all()
         return pa.table(
             {
                 "salt": pa.array([row.salt for row in rows], pa.string()),
@@ -68,22 +71,12 @@ class Kept:
 
     def draws_of(self, customer: str) -> dict[str, int]:
         """The kept draws of one customer, by salt."""
-        columns = kept_draws.c
-        with self._ledger.read() as reader:
-            rows = reader.execute(select(columns.salt, columns.draw).where(columns.customer_token == customer)).all()
-        return {row.salt: int(row.draw) for row in rows}
+        return {row["salt"]: row["draw"] for row in self.draws([customer]).to_pylist()}
 
     def people(self) -> list[str]:
         """Tokens that stand for a person although another of the person's tokens is smaller now."""
         with self._ledger.read() as reader:
             return sorted(reader.execute(select(kept_people.c.customer_token)).scalars())
-
-    def forget(self, connection: Connection, customers: Sequence[str]) -> int:
-        """Remove all of it about erased people."""
-        return sum(
-            connection.execute(delete(table).where(one_of(connection, table.c.customer_token, customers))).rowcount
-            for table in (kept_draws, kept_external_ids, kept_people)
-        )
 
 
 def read_external_ids(connection: Connection, keys: Keyring) -> dict[Pair, str]:

@@ -120,6 +120,7 @@ class Links:
         if len(parts) != 5 or parts[0] != kind[0]:
             raise UnknownLink
         _, generation, until, scope, subject = parts
+        subject = keys.current_token(subject)  # the link may have gone out under an earlier token key
         expires_at = from_micros(int(until)) if until else None
         with nullcontext(connection) if connection is not None else self._ledger.read() as reader:
             revoked = _Revocations(reader)

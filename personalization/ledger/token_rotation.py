@@ -231,11 +231,9 @@ def _group(number: int, limits: Sequence[int]) -> tuple[int, int]:
 
 
 def _renamed_pairs(external_ids: Mapping[tuple[str, str], str], keys: Keyring) -> dict[tuple[str, str], str]:
-    new = keys.current_tokens([customer for _, customer in external_ids])
-    return {
-        (destination, customer): one
-        for (destination, _), customer, one in zip(external_ids, new, external_ids.values(), strict=True)
-    }
+    renamed = Renaming(keys).texts([part for pair in external_ids for part in pair])
+    pairs = zip(map(str, renamed[::2]), map(str, renamed[1::2]), strict=True)
+    return dict(zip(pairs, external_ids.values(), strict=True))
 
 
 def _consent(

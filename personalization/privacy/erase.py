@@ -315,7 +315,7 @@ class _Erasure:
 def _known_from(runtime: Runtime, tombstone: Tombstone) -> Work:
     """What a tombstone knows when the vault knows nothing any more: tokens only."""
     external = {
-        name: tuple(runtime.keys.tokens(f"export:{name}", tombstone.identifier_tokens))
+        name: tuple(runtime.ledger.kept.external_ids(runtime.keys, name, tombstone.identifier_tokens))
         for name in runtime.program.destinations
     }
     return Work(tombstone.identifier_tokens, tombstone.value_tokens, (), (), external, tombstone.suppression_tokens)

@@ -222,6 +222,9 @@ AREAS: tuple[Area, ...] = (
     Area("ledger.inbox", "Messages from platforms and shops about you", "messages"),
     Area("ledger.inbox_conflicts", "Messages that came twice", "messages"),
     Area("ledger.privacy_*", "Your requests", "requests"),
+    Area("ledger.kept_draws", "Experiment groups you were in", "experiments"),
+    Area("ledger.kept_external_ids", "By what id platforms know you", "pseudonyms"),
+    Area("ledger.kept_people", "Which identifier stands for you", "pseudonyms"),
     Area("ledger.*", "Operations", "operations"),
 )
 

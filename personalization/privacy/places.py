@@ -54,6 +54,10 @@ LEDGER: dict[str, Place] = {
     "inbox_conflicts": Place(Fate.BODIES, "Messages that came twice with different content"),
     "inbox_dead_letters": Place(Fate.NONE, "Messages that could not be understood"),
     "inbox_watermarks": Place(Fate.NONE, "How far messages are worked off"),
+    "former_heads": Place(Fate.NONE, "Ends of chains before the token key was replaced"),
+    "kept_draws": Place(Fate.REMOVED, "Groups you were drawn into"),
+    "kept_external_ids": Place(Fate.REMOVED, "By what id platforms know you"),
+    "kept_people": Place(Fate.REMOVED, "Which identifier stands for you"),
     "key_fingerprints": Place(Fate.NONE, "Fingerprints of keys"),
     "leases": Place(Fate.NONE, "Who works on what"),
     "link_renames": Place(Fate.KEPT, "New names of identifiers in links", "lets links in old e-mails opt out"),
@@ -75,6 +79,7 @@ LEDGER: dict[str, Place] = {
     "suppressions": Place(
         Fate.KEPT, "That you must not be mailed", "keeps you from being mailed again, whatever is imported later"
     ),
+    "token_key_changes": Place(Fate.NONE, "Replacements of the token key"),
     "vault_items": Place(Fate.SHREDDED, "Your name, addresses and numbers, encrypted"),
     "vault_subjects": Place(Fate.SHREDDED, "The keys to your name, addresses and numbers"),
 }

@@ -65,7 +65,8 @@ class Work:
             addresses=tuple(sorted(addresses)),
             values=tuple(sorted(values)),
             external_ids={
-                name: tuple(keys.tokens(f"export:{name}", person.tokens)) for name in runtime.program.destinations
+                name: tuple(runtime.ledger.kept.external_ids(keys, name, person.tokens))
+                for name in runtime.program.destinations
             },
             suppression_tokens=tuple(sorted(keys.suppression_tokens(sorted(plain)))),
         )

@@ -3,6 +3,9 @@
 A draw is the first 8 bytes, big-endian, of SHA-256 over `salt:customer_token`. Nothing is stored and nothing is random:
 the same customer gets the same draw on every machine and in both languages below, and draws under different salts are
 independent. Shares are compared as whole numbers of 2**64, so no customer moves by a rounding error.
+
+When the token key was replaced, customers have other tokens but stay where they were: the ledger keeps a draw for each
+of them under each salt (`Ledger.kept`), which counts instead.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ from sqlglot import exp
 
 METHOD = "sha256/64 of salt:token"  # part of an experiment's protocol: another method would be another experiment
 _RANGE = 2**64
+KEPT = "_kept_draws"
+"""Where the SQL below looks for kept draws: `salt`, `drawn_for`, `draw`."""
+_NONE: Mapping[str, int] = {}
 
 
 def draw(salt: str, token: str) -> int:
@@ -22,19 +28,42 @@ def draw(salt: str, token: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{salt}:{token}".encode()).digest()[:8], "big")
 
 
-def draw_sql(salt: str, token: str = "customer_token") -> str:
-    """The same number as a DuckDB expression over the token column `token`; `salt` becomes a quoted literal."""
-    return f"('0x' || substr(sha256({_literal(salt + ':')} || {token}), 1, 16))::ubigint"
+def draw_sql(salt: str, token: str = "customer_token", *, kept: bool = False) -> str:
+    """The same number as a DuckDB expression over the token column `token`; `salt` becomes a quoted literal.
+
+    `kept`: a draw in the table KEPT counts instead.
+    """
+    drawn = f"('0x' || substr(sha256({_literal(salt + ':')} || {token}), 1, 16))::ubigint"
+    if not kept:
+        return drawn
+    known = f"select k.draw from {KEPT} k where k.salt = {_literal(salt)} and k.drawn_for = {token}"  # noqa: S608
+    return f"coalesce(({known}), {drawn})"
 
 
-def is_held_out(salt: str, share: float, token: str) -> bool:
-    """Whether the customer belongs to the share that gets no campaign at all."""
-    return draw(salt, token) < _limit(share)
+def held_out_limit(share: float) -> int:
+    """Below which number a draw is in the holdout."""
+    return _limit(share)
 
 
-def held_out_sql(salt: str, share: float, token: str = "customer_token") -> str:
+def arm_limits(arms: Mapping[str, float]) -> list[int]:
+    """Below which numbers a draw is in each of the arms, in their order."""
+    return [limit for _, limit in _limits(arms)]
+
+
+def is_held_out(salt: str, share: float, token: str, kept: Mapping[str, int] = _NONE) -> bool:
+    """Whether the customer belongs to the share that gets no campaign at all; `kept`: the customer's kept draws."""
+    return drawn(salt, token, kept) < _limit(share)
+
+
+def drawn(salt: str, token: str, kept: Mapping[str, int] = _NONE) -> int:
+    """The number that counts for a customer: the kept one, else `draw`."""
+    number = kept.get(salt)
+    return draw(salt, token) if number is None else number
+
+
+def held_out_sql(salt: str, share: float, token: str = "customer_token", *, kept: bool = False) -> str:
     """`is_held_out` as a DuckDB condition."""
-    return f"{draw_sql(salt, token)} < {_limit(share)}::hugeint"
+    return f"{draw_sql(salt, token, kept=kept)} < {_limit(share)}::hugeint"
 
 
 def arm_salt(salt: str, version: int) -> str:
@@ -42,15 +71,17 @@ def arm_salt(salt: str, version: int) -> str:
     return f"{salt}/v{version}"
 
 
-def arm_of(salt: str, version: int, arms: Mapping[str, float], token: str) -> str:
+def arm_of(salt: str, version: int, arms: Mapping[str, float], token: str, kept: Mapping[str, int] = _NONE) -> str:
     """The customer's arm: shares are laid end to end in the order written, and the draw falls into one."""
-    number = draw(arm_salt(salt, version), token)
+    number = drawn(arm_salt(salt, version), token, kept)
     return next(arm for arm, limit in _limits(arms) if number < limit)
 
 
-def arm_sql(salt: str, version: int, arms: Mapping[str, float], token: str = "customer_token") -> str:
+def arm_sql(
+    salt: str, version: int, arms: Mapping[str, float], token: str = "customer_token", *, kept: bool = False
+) -> str:
     """`arm_of` as a DuckDB expression."""
-    number = draw_sql(arm_salt(salt, version), token)
+    number = draw_sql(arm_salt(salt, version), token, kept=kept)
     cases = " ".join(f"when {number} < {limit}::hugeint then {_literal(arm)}" for arm, limit in _limits(arms))
     return f"case {cases} end"  # DuckDB computes the repeated draw once
 

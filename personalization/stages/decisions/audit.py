@@ -99,7 +99,14 @@ def wrong_sends(session: Session, ledger: Ledger, program: Program, as_of: AsOf)
         if row["email_token"] is None:
             findings.append(f"{row['campaign']}: {row['customer_token']} is sent without an address")
     holdout = program.settings.holdout
-    held = {token for token in sends["customer_token"].to_pylist() if is_held_out(holdout.salt, holdout.share, token)}
+    draws: dict[str, dict[str, int]] = {}
+    for row in ledger.kept.draws().to_pylist():
+        draws.setdefault(row["customer_token"], {})[row["salt"]] = row["draw"]
+    held = {
+        token
+        for token in sends["customer_token"].to_pylist()
+        if is_held_out(holdout.salt, holdout.share, token, draws.get(token, {}))
+    }
     return findings + [f"{token} belongs to the holdout and is sent" for token in sorted(held)]
 
 

@@ -45,8 +45,12 @@ def evaluate(
     profile: str = PROFILE,
     customer_day: str = CUSTOMER_DAY,
     moments: str = MOMENTS,
+    kept: bool = False,
 ) -> None:
-    """Make `_evaluated`: every rule and value that the campaigns need, and the columns that gates look at."""
+    """Make `_evaluated`: every rule and value that the campaigns need, and the columns that gates look at.
+
+    `kept`: draws in `assignment.KEPT` count.
+    """
     rules: ProgramRules = campaigns[0].rules
     zone = [ZONE] if ZONE in columns_of(session, profile) else []
     columns = dict.fromkeys([*CARRIED, *zone, *(field for running in campaigns for field in running.fields)])
@@ -69,7 +73,7 @@ def evaluate(
         select
             *,
             {tier_name(program.settings.fatigue)} as tier,
-            {held_out_sql(holdout.salt, holdout.share)} as held_out,
+            {held_out_sql(holdout.salt, holdout.share, kept=kept)} as held_out,
             {_content_source()} as content_source,
             {acted_days(acts)} as acted_days,
             {sunset_rule(sunset)} as sunset_rule,
@@ -92,10 +96,10 @@ def create_candidates(session: Session, program: Program) -> None:
     """)
 
 
-def collect(session: Session, program: Program, campaigns: Sequence[RunningCampaign]) -> None:
+def collect(session: Session, program: Program, campaigns: Sequence[RunningCampaign], *, kept: bool = False) -> None:
     """Fill `_candidates` from `_evaluated`: what each candidate would get if no gate stopped the mail."""
     for running in campaigns:
-        session.execute(_candidate_insert(program, running))
+        session.execute(_candidate_insert(program, running, kept))
 
 
 def columns_of(session: Session, table: str) -> set[str]:
@@ -117,7 +121,7 @@ def require_inputs(session: Session, as_of: AsOf) -> None:
         raise DataError(f"no customer has a profile for {as_of.key}", hint="run the segments stage for that day first")
 
 
-def _candidate_insert(program: Program, running: RunningCampaign) -> str:
+def _candidate_insert(program: Program, running: RunningCampaign, kept: bool) -> str:
     audience = audience_column(running.name)
     value = f'case when isfinite("{value_column(running.name)}") then "{value_column(running.name)}" end'
     columns = {
@@ -140,7 +144,7 @@ def _candidate_insert(program: Program, running: RunningCampaign) -> str:
         insert into _candidates by name
         select customer_token, email_token, held_out, tier, content_source, purchase_score, arm, acted_days,
             sunset_rule, zone, {selected}
-        from (select *, {_arm(running)} as arm from _evaluated)
+        from (select *, {_arm(running, kept)} as arm from _evaluated)
         where "{audience}" or not "{audience}__decidable"
     """  # noqa: S608
 
@@ -157,11 +161,11 @@ def _complete(running: RunningCampaign, min_completeness: float) -> str:
     return f"{known} >= {needed}" if needed else "true"
 
 
-def _arm(running: RunningCampaign) -> str:
+def _arm(running: RunningCampaign, kept: bool) -> str:
     experiment = running.experiment
     if experiment is None:
         return "null::varchar"
-    arm = arm_sql(experiment.salt, experiment.version, experiment.arms)
+    arm = arm_sql(experiment.salt, experiment.version, experiment.arms, kept=kept)
     if running.eligible is None:
         return arm
     return f'case when "{eligible_column(str(running.campaign.experiment))}" then {arm} end'

@@ -15,6 +15,7 @@ from personalization.ledger.sends import RELEASES
 from personalization.program import Program
 from personalization.stages.decisions import governed
 from personalization.stages.decisions.activity import is_asleep
+from personalization.stages.decisions.assignment import KEPT
 from personalization.stages.decisions.campaigns import RunningCampaign, block_column, running_campaigns
 from personalization.stages.decisions.candidates import collect, create_candidates, evaluate, require_inputs
 from personalization.stages.decisions.fatigue import (
@@ -148,8 +149,10 @@ def decide(
     """
     create_candidates(session, program)
     if campaigns:
-        evaluate(session, program, campaigns, as_of, **tables)
-        collect(session, program, campaigns)
+        kept = permissions.draws.num_rows > 0
+        with session.registered(**{KEPT: permissions.draws}):
+            evaluate(session, program, campaigns, as_of, kept=kept, **tables)
+            collect(session, program, campaigns, kept=kept)
     with (
         session.registered(
             _consents=permissions.consents, _suppressed=permissions.suppressed, _choices=permissions.choices

@@ -172,7 +172,7 @@ def _path(
         content_source=recorded["content_source"],
         blocks=blocks,
         offer=offers[0] if offers else None,
-        differs=_differences(running, recorded, gates, [*blocks, *offers], inputs.token),
+        differs=_differences(running, recorded, gates, [*blocks, *offers], inputs),
     )
 
 
@@ -232,7 +232,11 @@ def _offer(running: RunningCampaign, facts: Facts) -> Choice:
 
 
 def _differences(
-    running: RunningCampaign, recorded: dict[str, Any], gates: list[GateVerdict], choices: list[Choice], token: str
+    running: RunningCampaign,
+    recorded: dict[str, Any],
+    gates: list[GateVerdict],
+    choices: list[Choice],
+    inputs: GateInputs,
 ) -> list[str]:
     """Where computing again gives something else than was recorded: program, data or ledger changed meanwhile."""
     stopped = [gate.gate for gate in gates if gate.passed is False and gate.gate != "arbitration"]
@@ -242,7 +246,7 @@ def _differences(
         found.append(f"gates that stop it now: {', '.join(stopped) or 'none'}; recorded: {', '.join(before) or 'none'}")
     experiment = running.experiment
     if experiment is not None and recorded["variant"] is not None:
-        arm = arm_of(experiment.salt, experiment.version, experiment.arms, token)
+        arm = arm_of(experiment.salt, experiment.version, experiment.arms, inputs.token, inputs.draws)
         if arm != recorded["variant"]:
             found.append(f"variant now: {arm}; recorded: {recorded['variant']}")
     for choice in choices:

@@ -45,6 +45,7 @@ def gate_inputs(
         acts=_acts(session, program, token, as_of),
         choice=_choice(session, ledger, token, as_of),
         governor=_governor(session, as_of),
+        draws=ledger.kept.draws_of(token),
     )
 
 

@@ -35,6 +35,8 @@ class GateInputs:
         How often the person wants mail, one of the choices of consent.yaml.
     governor : dict of str to dict
         The rows of `decisions.governor` of the day by campaign.
+    draws : dict of str to int
+        Draws from before the token key was replaced, by salt.
     """
 
     token: str
@@ -48,6 +50,7 @@ class GateInputs:
     acts: dict[str, date] = field(default_factory=dict)
     choice: str | None = None
     governor: dict[str, dict[str, Any]] = field(default_factory=dict)
+    draws: dict[str, int] = field(default_factory=dict)
 
     def mailings(self, campaign: RunningCampaign) -> list[date]:
         """What counts for a campaign: all, but not the release that makes the customer part of its audience."""

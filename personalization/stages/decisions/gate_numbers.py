@@ -13,7 +13,7 @@ from personalization.as_of import AsOf
 from personalization.program import Program
 from personalization.program.models import FrequencyCap
 from personalization.rules import Facts, Trace, explain
-from personalization.stages.decisions.assignment import draw, is_held_out
+from personalization.stages.decisions.assignment import drawn, is_held_out
 from personalization.stages.decisions.campaigns import RunningCampaign
 from personalization.stages.decisions.explanation import GateVerdict
 from personalization.stages.decisions.gate_activity import sunset_verdicts
@@ -71,9 +71,9 @@ def _address(inputs: GateInputs) -> GateVerdict:
 
 def _holdout(program: Program, inputs: GateInputs) -> GateVerdict:
     holdout = program.settings.holdout
-    held = is_held_out(holdout.salt, holdout.share, inputs.token)
-    drawn = draw(holdout.salt, inputs.token) / 2**64
-    return GateVerdict("holdout", not held, f"drew {drawn:.4f}; the holdout is everyone below {holdout.share:g}")
+    held = is_held_out(holdout.salt, holdout.share, inputs.token, inputs.draws)
+    number = drawn(holdout.salt, inputs.token, inputs.draws) / 2**64
+    return GateVerdict("holdout", not held, f"drew {number:.4f}; the holdout is everyone below {holdout.share:g}")
 
 
 def _completeness(program: Program, running: RunningCampaign, inputs: GateInputs) -> GateVerdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ CHOICES = pa.schema([("customer_token", pa.string()), ("own_frequency", pa.strin
 _CONSENTS = pa.schema(
     [("customer_token", pa.string()), ("state", pa.string()), ("state_day", pa.date32()), ("purpose", pa.string())]
 )
+DRAWS = pa.schema([("salt", pa.string()), ("drawn_for", pa.string()), ("draw", pa.uint64())])
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,14 @@ class Permissions:
         `customer_token`, each person once, of whom any identifier is suppressed.
     choices : pyarrow.Table
         `customer_token`, `own_frequency`: how often people want to be mailed, of those who chose.
+    draws : pyarrow.Table
+        Draws from before the token key was replaced, as `assignment.KEPT` has them.
     """
 
     consents: pa.Table
     suppressed: pa.Table
     choices: pa.Table
+    draws: pa.Table = field(default_factory=DRAWS.empty_table)
 
 
 def read_permissions(
@@ -67,6 +71,7 @@ def read_permissions(
         consents=pa.concat_tables([_CONSENTS.empty_table(), *consents]),
         suppressed=_suppressed_people(session, ledger.suppressions.snapshot()),
         choices=_choices(ledger, identity, as_of),
+        draws=ledger.kept.draws(subjects).rename_columns(DRAWS.names),
     )
 
 

@@ -215,7 +215,9 @@ class Delivery:
     def _prepare(self, rows: Sequence[OutboxRow]) -> tuple[list[Prepared], list[Outcome]]:
         """Join the addresses from the vault and render. The last thing before the cut."""
         addresses = self._vault.reveal([row.address_token for row in rows])
-        external = self._keys.tokens(f"export:{self._to.destination}", [row.customer_token for row in rows])
+        external = self._ledger.kept.external_ids(
+            self._keys, self._to.destination, [row.customer_token for row in rows]
+        )
         reasons = opt_out_reasons(self._ledger, rows, self._cut.person)
         contacts, unfit = [], []
         for row, external_id in zip(rows, external, strict=True):

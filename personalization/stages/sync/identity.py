@@ -46,11 +46,17 @@ class IdentityResult:
 
 
 def write_identity(
-    session: Session, history: Path, corrections: Sequence[Correction] = (), *, shared_by: int = SHARED_BY
+    session: Session,
+    history: Path,
+    corrections: Sequence[Correction] = (),
+    *,
+    shared_by: int = SHARED_BY,
+    kept: Sequence[str] = (),
 ) -> IdentityResult:
     """Write `landed.identity` from `landed.customers`, `landed.consent_events` and the links of the past.
 
-    The person's token is the smallest of their customer ids' tokens, else of all their tokens. `linked_by` says for a
+    The person's token is the smallest of their customer ids' tokens, else of all their tokens; those in `kept`, which
+    stood for people before the token key was replaced, come before others. `linked_by` says for a
     customer id by which kinds of identifier it was joined to others, for an address or phone that it belongs to a
     `customer`, for one of the past that it is a `former` one, and for one that links nobody that it is `shared`.
 
@@ -58,7 +64,7 @@ def write_identity(
     whose opt-outs cover the person: shared ones, and those that a correction took away.
     """
     with session.transaction():
-        result = update_identity(session, history, corrections, shared_by=shared_by)
+        result = update_identity(session, history, corrections, shared_by=shared_by, kept=kept)
     publish_identity(session, history)
     return result
 
@@ -78,7 +84,12 @@ def publish_identity(session: Session, history: Path) -> None:
 
 
 def update_identity(
-    session: Session, history: Path, corrections: Sequence[Correction] = (), *, shared_by: int = SHARED_BY
+    session: Session,
+    history: Path,
+    corrections: Sequence[Correction] = (),
+    *,
+    shared_by: int = SHARED_BY,
+    kept: Sequence[str] = (),
 ) -> IdentityResult:
     """`write_identity` inside the caller's transaction, and without the published copy.
 
@@ -94,7 +105,7 @@ def update_identity(
     )
     component = connected(len(tokens), links["a"].to_numpy(), links["b"].to_numpy())
     members = tokens.append_column("component", pa.array(component))
-    with session.registered(_members=members):
+    with session.registered(_members=members, _kept=pa.table({"token": pa.array(list(kept), pa.string())})):
         session.execute("create or replace temp table _people as " + _PEOPLE)
         session.execute(f"create or replace temp table _joined as {_JOINED}")
         identifiers = session.replace_table(
@@ -228,8 +239,13 @@ _EDGES = """
 
 _PEOPLE = """
     select token as identifier_token, kind,
-        coalesce(min(token) filter (kind = 'customer') over same, min(token) over same) as customer_token
-    from _members window same as (partition by component)
+        coalesce(
+            min(token) filter (kind = 'customer' and stood) over same,
+            min(token) filter (kind = 'customer') over same,
+            min(token) filter (stood) over same,
+            min(token) over same
+        ) as customer_token
+    from (select *, token in (from _kept) as stood from _members) window same as (partition by component)
 """
 
 # for each customer id the kinds of identifiers that another customer id of the person has too

@@ -74,7 +74,9 @@ def assets(program: Program, daily: dg.DailyPartitionsDefinition) -> list[dg.Ass
 
         rt = runtime.get()
         with rt.warehouse.connect() as session:
-            result = write_identity(session, rt.workspace.history, rt.ledger.identity_corrections.holding())
+            result = write_identity(
+                session, rt.workspace.history, rt.ledger.identity_corrections.holding(), kept=rt.ledger.kept.people()
+            )
         if result.unresolved:
             context.log.warning(
                 f"splits {', '.join(map(str, result.unresolved))} do not separate their two identifiers: other records "
