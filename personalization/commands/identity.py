@@ -107,7 +107,7 @@ def _token(runtime: Runtime, asked: str) -> str:
     from personalization.ledger import normalise_email, normalise_id
 
     if asked.startswith("t1_"):
-        token, named = asked, f"the token {asked}"
+        token, named = runtime.keys.current_token(asked), f"the token {asked}"
     elif "@" in asked:
         token, named = runtime.keys.token("email", normalise_email(asked) or asked), "this e-mail address"
     else:

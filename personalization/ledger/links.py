@@ -128,6 +128,18 @@ class Links:
             raise ExpiredLink
         return Link(kind, revoked.current(subject), scope, expires_at)
 
+    @staticmethod
+    def say_the_same(keys: Keyring, first: str, second: str) -> bool:
+        """Whether two links are of one kind, person, scope and end, and none was issued after a revocation."""
+        said = []
+        for text in (first, second):
+            content = keys.open_link(text)
+            if content is None:
+                return False
+            *rest, subject = content.decode().split(_SEPARATOR)
+            said.append((*rest, keys.current_token(subject)))
+        return said[0] == said[1]
+
     def revoke(
         self,
         subject: str,

@@ -78,7 +78,7 @@ def _token_of(runtime: Runtime, asked: str) -> tuple[str, str]:
     """The identifier token of what was asked about, and the identifier itself."""
     keys = runtime.keys
     if asked.startswith("t1_"):
-        return asked, ""
+        return keys.current_token(asked), ""
     if "@" in asked:
         address = normalise_email(asked)
         if address is None:

@@ -28,7 +28,7 @@ def find_customer(session: Session, keys: Keyring, asked: str) -> str:
     from personalization.ledger import normalise_email, normalise_id
 
     if asked.startswith("t1_"):
-        token, named = asked, f"the token {asked}"
+        token, named = keys.current_token(asked), f"the token {asked}"
     elif "@" in asked:
         address = normalise_email(asked)
         if address is None:

@@ -22,12 +22,19 @@ DESIRED = "_desired"
 
 
 def create_desired(
-    session: Session, program: Program, name: str, destination: Destination, as_of: AsOf, links: pa.Table
+    session: Session,
+    program: Program,
+    name: str,
+    destination: Destination,
+    as_of: AsOf,
+    links: pa.Table,
+    known: pa.Table,
 ) -> None:
     """Make the temporary table `_desired` of all contacts that should be at a destination.
 
     Columns: `address_token`, `customer_token`, `campaign`, `purpose`, `payload` (canonical JSON), `row_hash`, and
-    `problem`: why the row can't be sent, or NULL. `links` is the `link_table` of the destination.
+    `problem`: why the row can't be sent, or NULL. `links` is the `link_table` of the destination, `known` its
+    contacts: of several customers with one address and campaign the one who is there already keeps it.
 
     Raises
     ------
@@ -80,14 +87,20 @@ def create_desired(
             case
                 when address_token is null then 'no address'
                 when row_number() over (
-                    partition by address_token order by priority, campaign, customer_token
+                    partition by address_token
+                    order by
+                        priority,
+                        campaign,
+                        (address_token, customer_token) not in (select (address_token, customer_token) from _holders),
+                        customer_token
                 ) > 1 then 'the address has another row already'
                 else misfit
             end as problem
         from rows
     """  # noqa: S608  (column names are checked against the tables, everything else is a parameter)
     names = {f"name_{number}": field.name for number, field in enumerate(fields)}
-    with session.registered(_campaigns=campaign_table, _links=links):
+    holders = known.select(["address_token", "customer_token"])
+    with session.registered(_campaigns=campaign_table, _links=links, _holders=holders):
         session.execute(query, {**names, "day": as_of.day, "version": mapping_version(destination)})
 
 

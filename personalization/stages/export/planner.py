@@ -26,6 +26,7 @@ from personalization.stages.export.desired import DESIRED, create_desired
 from personalization.stages.export.frequency import Frequency, frequency_for
 from personalization.stages.export.guard import HISTORY_DAYS, mass_change
 from personalization.stages.export.links import link_table
+from personalization.stages.export.same_links import keep_same_links
 from personalization.warehouse import Session
 
 if TYPE_CHECKING:
@@ -126,7 +127,9 @@ def plan_destination(runtime: Runtime, name: str, as_of: AsOf, *, now: Callable[
         identity = read_identity(session)
         cut = Cut(runtime.ledger, runtime.program.purposes, identity)
         opted_out = cut.opted_out(known)
-        create_desired(session, runtime.program, name, destination, as_of, link_table(session, runtime, name, as_of))
+        links = link_table(session, runtime, name, as_of)
+        create_desired(session, runtime.program, name, destination, as_of, links, known)
+        keep_same_links(session, runtime, name, destination, known)
         waiting = Rejections(runtime.ledger).waiting(name, as_of.day)
         with session.registered(_known=known, _opted_out=opted_out, _waiting=waiting):
             rows = session.arrow(_DIFFERENCE)
