@@ -22,12 +22,19 @@ class AnotherRun(PersonalizationError):
 
 
 @contextlib.contextmanager
-def only_run(runtime: Runtime) -> Iterator[None]:
-    """Alone in the workspace: a CLI run, an erasure. The lock is the kernel's: it goes when its process goes."""
+def only_run(runtime: Runtime, *, finish: bool = True) -> Iterator[None]:
+    """Alone in the workspace: a CLI run, an erasure. The lock is the kernel's: it goes when its process goes.
+
+    A replacement of the token key that was interrupted is finished first; not so with `finish=False`.
+    """
     path = runtime.workspace.state / "run.lock"
     with _locked(path, fcntl.LOCK_EX):
         _held.add(path)
         try:
+            if finish:
+                from personalization.token_rotation import finish_rotation
+
+                finish_rotation(runtime)
             yield
         finally:
             _held.discard(path)
@@ -40,7 +47,11 @@ def beside_other_runs(runtime: Runtime) -> Iterator[None]:
     Within `only_run` of the same process it does nothing.
     """
     path = runtime.workspace.state / "run.lock"
-    with contextlib.nullcontext() if path in _held else _locked(path, fcntl.LOCK_SH):
+    if path in _held:
+        yield
+        return
+    with _locked(path, fcntl.LOCK_SH):
+        runtime.require_rewritten()  # what was interrupted, only who is alone can finish
         yield
 
 

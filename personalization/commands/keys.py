@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from personalization.commands.common import JsonFlag, current_runtime, err, out,
 from personalization.errors import KeyFileError
 
 app = typer.Typer(help="Look at the keys, and replace them.", no_args_is_help=True)
-rotate_app = typer.Typer(help="Replace a key without stopping anything.", no_args_is_help=True)
+rotate_app = typer.Typer(help="Replace a key.", no_args_is_help=True)
 app.add_typer(rotate_app, name="rotate")
 
 
@@ -81,23 +82,56 @@ def rotate_vault(as_json: JsonFlag = False) -> None:
 
 
 @rotate_app.command("token")
-def rotate_token() -> None:
-    """Not possible yet: says why, and what holds instead."""
-    raise KeyFileError(
-        "the token key can't be replaced yet: customer ids are nowhere in the clear, so their tokens can't be made "
-        "anew, and holdouts and experiments are drawn from tokens",
-        hint="docs/keys-and-tokens.md says what a leaked token key reveals and what to do then",
+def rotate_token(as_json: JsonFlag = False) -> None:
+    """Put a new token key in place, and every token in ledger, files and warehouse under it.
+
+    No run and no export can go on meanwhile; webhooks are asked to come again while the ledger is being written. Killed
+    anywhere, run it again: it goes on. Back the key file up afterwards.
+    """
+    from personalization.token_rotation import replace_token_key
+
+    runtime = current_runtime()
+    done = replace_token_key(
+        runtime, datetime.now(UTC), on_progress=lambda step: None if as_json else err.print(f"  {step}", style="dim")
     )
+    files = done.files
+    if as_json:
+        print_json(
+            {
+                "new": done.new_key,
+                "ledger": None if done.ledger is None else asdict(done.ledger),
+                "files": {"parquet": files.parquet, "texts": files.texts, "sqlite_values": files.sqlite_values},
+                "left": [str(path) for path in done.left],
+                "warehouse": done.warehouse,
+            }
+        )
+        return
+    if done.ledger is None:
+        out.print(f"The ledger was under [bold]{done.new_key}[/bold] already; what was left is done.")
+    else:
+        rotation = done.ledger
+        out.print(
+            f"Tokens are under [bold]{rotation.new_key}[/bold]: {sum(rotation.rows.values()):,} rows of the ledger "
+            f"written anew in {rotation.locked_seconds:.1f} seconds."
+        )
+        out.print(f"Head of the consent chain: {rotation.consent_head_before} became", soft_wrap=True)
+        out.print(f"  {rotation.consent_head} (signed in the privacy log).", soft_wrap=True)
+    out.print(f"{files.parquet:,} Parquet files, {files.texts:,} texts, {len(done.warehouse)} tables of the warehouse.")
+    for path in done.left:
+        out.print(f"Old tokens are left in {path}, which can't be rewritten: remove it when you can.", soft_wrap=True)
+    out.print(f"Back up the key file now, apart from the ledger: {runtime.workspace.keys}")
 
 
 @app.command("retire")
 def retire(
     key: Annotated[str, typer.Argument(help="An old master key of the vault, e.g. v1.")],
 ) -> None:
-    """Take an old master key out of the key file. Refused while any row needs it."""
-    from personalization.ledger.key_rotation import retire_vault_key
+    """Take an old master key out of the key file. Refused while any row needs it, and always for token keys."""
+    from personalization.ledger.key_rotation import refuse_to_retire_token_key, retire_vault_key
 
     runtime = current_runtime()
+    if ("token", key) in runtime.keys.fingerprints:
+        refuse_to_retire_token_key(runtime.ledger, runtime.keys, key)
     unfinished = sorted(runtime.workspace.privacy.glob("*/work.sealed"))
     if unfinished:
         raise KeyFileError(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Table, bindparam, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, Table, bindparam, func, or_, select, update
 
 from personalization.crash_points import crash_point
 from personalization.errors import KeyFileError
@@ -21,7 +21,8 @@ from personalization.ledger.inbox_schema import inbox, inbox_conflicts
 from personalization.ledger.key_check import vault_key_uses
 from personalization.ledger.keys import Keyring
 from personalization.ledger.keys import retire_vault_key as retire
-from personalization.ledger.schema import vault_subjects
+from personalization.ledger.retoken import text_columns
+from personalization.ledger.schema import metadata, vault_subjects
 
 if TYPE_CHECKING:
     from personalization.ledger.ledger import Ledger
@@ -102,6 +103,46 @@ def retire_vault_key(ledger: Ledger, keys: Keyring, key_id: str, at: datetime) -
     key_file.change(keys.path, lambda document: retire(document, key_id))
     ledger.requests.log("rotation", {"kind": "vault", "retired": key_id}, at=at)
     return Keyring.load(keys.path)
+
+
+def refuse_to_retire_token_key(ledger: Ledger, keys: Keyring, key_id: str) -> NoReturn:
+    """A token key never leaves the key file: say why, and what still depends on it.
+
+    Raises
+    ------
+    KeyFileError
+        Always: it is in use, or rows hold tokens of it, or the tokens of later keys are made over its.
+    """
+    if key_id == keys.token_key_id:
+        raise KeyFileError(
+            f"the token key '{key_id}' is the one in use", hint="run `personalization keys rotate token`"
+        )
+    rows = token_key_uses(ledger, key_id)
+    if rows:
+        listed = ", ".join(f"{count:,} of {table}" for table, count in sorted(rows.items()))
+        raise KeyFileError(
+            f"rows of the ledger hold tokens of the key '{key_id}': {listed}",
+            hint="run `personalization keys rotate token`; without the key they would match nobody",
+        )
+    raise KeyFileError(
+        f"no row holds tokens of the key '{key_id}' any more, but those of '{keys.token_key_id}' are made over them: "
+        "without it no identifier becomes its token",
+        hint=f"keep it. Alone it tells nothing about what is stored: that needs '{keys.token_key_id}' as well",
+    )
+
+
+def token_key_uses(ledger: Ledger, key_id: str) -> dict[str, int]:
+    """How many rows of which tables hold tokens of a token key."""
+    found: dict[str, int] = {}
+    with ledger.read() as connection:
+        for table in metadata.sorted_tables:
+            columns = [table.c[name] for name in text_columns(table)]
+            if columns:
+                holding = or_(*(column.contains(f"t1_{key_id}_", autoescape=True) for column in columns))
+                rows = connection.execute(select(func.count()).select_from(table).where(holding)).scalar_one()
+                if rows:
+                    found[table.name] = rows
+    return found
 
 
 def key_uses(ledger: Ledger) -> dict[str, int]:

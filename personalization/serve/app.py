@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,11 +13,12 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 
 from personalization.errors import LedgerError
 from personalization.ledger import Ledger
 from personalization.serve.body import MAX_BODY, READ_SECONDS
+from personalization.serve.following import Following, Opened
 from personalization.serve.receiver import Receiver
 from personalization.serve.writer import MAX_WAITING, Writer
 from personalization.webhooks.sources import load_endpoints
@@ -67,13 +68,39 @@ def create_app(
         Keys or ledger can't be opened, or don't belong together.
     """
     endpoints = load_endpoints(runtime.program)
-    ledger = Ledger.open(runtime.workspace.ledger_url, wait_seconds=lock_seconds)
-    ledger.vault(runtime.keys)  # refuses keys of another ledger: their tokens would match nobody
-    writer = Writer(ledger, max_waiting=max_waiting)
-    receiver = Receiver(
-        runtime.program, endpoints, runtime.keys, writer, clock=clock, max_body=max_body, read_seconds=read_seconds
-    )
 
+    def opened(runtime: Runtime) -> Opened:
+        ledger = Ledger.open(runtime.workspace.ledger_url, wait_seconds=lock_seconds)
+        try:
+            ledger.vault(runtime.keys)  # refuses keys of another ledger: their tokens would match nobody
+        except BaseException:
+            ledger.close()
+            raise
+        writer = Writer(ledger, max_waiting=max_waiting)
+        receiver = Receiver(
+            runtime.program, endpoints, runtime.keys, writer, clock=clock, max_body=max_body, read_seconds=read_seconds
+        )
+        routes: list[BaseRoute] = [
+            Route("/health", _health(ledger, writer)),
+            *receiver.routes(),
+            *_page_routes(runtime),
+        ]
+        return Opened(runtime, ledger, writer, Router(routes))
+
+    following = Following(opened(runtime), opened)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        following.start()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(following.close)
+
+    return Starlette(routes=[Mount("/", following)], lifespan=lifespan)
+
+
+def _health(ledger: Ledger, writer: Writer) -> Callable[[Request], Awaitable[Response]]:
     async def health(_: Request) -> Response:
         try:
             await run_in_threadpool(ledger.inbox.last_seq)
@@ -83,17 +110,7 @@ def create_app(
             return JSONResponse({"status": "events can't be written"}, status_code=503)
         return JSONResponse({"status": "ok", "waiting": writer.waiting})
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        writer.start()
-        try:
-            yield
-        finally:
-            await run_in_threadpool(writer.close)
-            ledger.close()
-
-    routes: list[BaseRoute] = [Route("/health", health), *receiver.routes(), *_page_routes(runtime)]
-    return Starlette(routes=routes, lifespan=lifespan)
+    return health
 
 
 def _page_routes(runtime: Runtime) -> list[Route]:

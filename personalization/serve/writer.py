@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from personalization.errors import LedgerError
 from personalization.ledger import Ledger
 from personalization.ledger.inbox_event import Receipt
+from personalization.ledger.token_key import TokenKeyReplaced
 from personalization.webhooks.receipt import Prepared, record
 
 GROUP = 512
@@ -147,6 +148,8 @@ class Writer:
 
 def _is_outage(error: Exception) -> bool:
     """Whether nothing can be written at all: locked, full, unreachable. Otherwise it may be for what was written."""
+    if isinstance(error, TokenKeyReplaced):
+        return True
     return isinstance(error, LedgerError) and type(error.__cause__).__name__ in ("OperationalError", "InterfaceError")
 
 

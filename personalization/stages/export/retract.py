@@ -136,6 +136,7 @@ def _tell(runtime: Runtime, name: str, lease: Lease, clock: Clock) -> Told:
 
 def identity_of(runtime: Runtime) -> pa.Table:
     """Who is who, from the published copy: the warehouse may be busy for minutes."""
+    runtime.require_rewritten()
     path = published_identity(runtime.workspace.history)
     if path.is_file():
         return pq.read_table(path)

@@ -1,0 +1,1 @@
+"""Puts tokens outside the ledger under another token key: files and warehouse. Knows nothing of stages."""
