@@ -31,7 +31,7 @@ from personalization.ledger.keys import add_token_key, finish_token_key
 from personalization.ledger.leases import Lease, LeaseHeld
 from personalization.ledger.retoken import Renaming
 from personalization.ledger.token_key import FILES, changes_made, files_are_current
-from personalization.ledger.token_rotation import Draws, TokenRotation, rotate_ledger
+from personalization.ledger.token_rotation import Draws, TokenRotation, compact, rotate_ledger
 from personalization.retoken.files import Rewritten, rewrite_files
 from personalization.retoken.warehouse import rewrite_warehouse
 from personalization.warehouse import Warehouse
@@ -159,6 +159,7 @@ def _follow(
         marks.check()
         marks.note()
     tombstones.rewrite(workspace.tombstones, keys)
+    compact(ledger.engine)
     crash_point("rotate.token_mark")
     with ledger.read() as connection:
         number = changes_made(connection)

@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Engine, Table, func, select
+from sqlalchemy.exc import OperationalError
 
 from personalization.crash_points import crash_point
 from personalization.errors import LedgerError
 from personalization.ledger import inbox_schema, links_schema, pushes_schema, requests_schema, sends_schema
 from personalization.ledger.consent_chain import GENESIS, ChainState, broken, link, problem_of, verify_chain
 from personalization.ledger.consent_event import CONTENT_COLUMNS, canonical_json, content_sha256
-from personalization.ledger.engine import bulk_insert, location, write
+from personalization.ledger.engine import bulk_insert, location, outside_transactions, write
 from personalization.ledger.export_schema import acknowledged, export_runs, outbox
 from personalization.ledger.kept import read_external_ids, write_kept
 from personalization.ledger.key_check import TokenKeyChange, note_change, note_keys
@@ -182,6 +183,23 @@ def rotate_ledger(
         ends[1].head,
         seconds,
     )
+
+
+def compact(engine: Engine) -> bool:
+    """Remove the bytes of old tokens from the database's own files; False when others stood in the way.
+
+    SQLite overwrites what is replaced (`secure_delete`), but its write-ahead log keeps pages as they were. PostgreSQL
+    keeps old rows until its tables are rewritten; its own log and replicas follow their own retention.
+    """
+    with outside_transactions(engine) as connection:
+        if connection.dialect.name == "sqlite":
+            return not connection.exec_driver_sql("pragma wal_checkpoint(truncate)").one()[0]
+        try:
+            for table in metadata.sorted_tables:
+                connection.exec_driver_sql(f"vacuum full {table.name}")
+        except OperationalError:  # it waited for a lock in vain
+            return False
+        return True
 
 
 def signed_record(change: TokenKeyChange, keys: Keyring) -> dict[str, Any]:
