@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from personalization.runtime import Runtime
 from personalization.stages.export.cut import Contact, Cut
 from personalization.stages.export.planner import read_identity
 from personalization.stages.sync.identity import write_identity
+from personalization.token_rotation import replace_token_key
 from personalization.workspace import Workspace
 from tests.sync.shop import Shop, new_shop
 
@@ -72,7 +74,7 @@ class Company(RuleBasedStateMachine):
         self.suppressed: set[str] = set()
         self.erased: set[str] = set()
         self.events: list[ConsentEvent] = []
-        self.files = self.rotations = self.erasures = 0
+        self.files = self.rotations = self.token_rotations = self.erasures = 0
 
     @initialize(person=people)
     def first(self, person: int) -> None:
@@ -92,7 +94,7 @@ class Company(RuleBasedStateMachine):
             self.shop.split("customers")
             self.shop.split("consent_events")
             with self.shop.warehouse.connect() as session:
-                write_identity(session, self.shop.workspace.history)
+                write_identity(session, self.shop.workspace.history, kept=self.shop.ledger.kept.people())
 
     # what can happen ------------------------------------------------------------------------------------------------
 
@@ -155,6 +157,19 @@ class Company(RuleBasedStateMachine):
         self.rotations += 1
         rotate_vault(self.shop.ledger, self.shop.keys, START + timedelta(days=200))
         self.shop.__dict__.pop("keys")
+
+    @precondition(lambda self: self.token_rotations < 2)
+    @rule()
+    def re_token(self) -> None:
+        """Every token becomes another one; what is replayed later comes from sources that know identifiers."""
+        self.token_rotations += 1
+        self.shop.ledger.close()
+        replace_token_key(self.runtime, START + timedelta(days=200))
+        self.shop.__dict__.pop("keys")
+        self.shop.__dict__.pop("ledger")
+        self.shop.ledger.check_keys(self.shop.keys)
+        known = self.shop.keys.current_token
+        self.events = [replace(event, subject_token=known(event.subject_token)) for event in self.events]
 
     @rule(person=people, which=either)
     def restore(self, person: int, which: int) -> None:
