@@ -20,6 +20,7 @@ from personalization.ledger.consent_event import CONTENT_COLUMNS, ConsentEvent, 
 from personalization.ledger.consent_fold import GRANTED, SNAPSHOT, fold, merge, read_events, read_said
 from personalization.ledger.engine import bulk_insert, is_writing, location, one_of
 from personalization.ledger.schema import consent_conflicts, consent_events, now, to_micros
+from personalization.ledger.token_key import require_current
 
 if TYPE_CHECKING:
     from personalization.ledger.ledger import Ledger
@@ -85,6 +86,7 @@ class Consent:
         added = conflicts = 0
         while chunk := list(islice(iterator, CHUNK)):
             with nullcontext(connection) if connection is not None else self._ledger.begin() as writer:
+                require_current(self._ledger.token_key, (event.subject_token for event in chunk))
                 new, conflicting = _append_chunk(writer, chunk)
             added, conflicts = added + new, conflicts + conflicting
         if conflicts:

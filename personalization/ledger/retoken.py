@@ -97,7 +97,7 @@ def stored_rows(connection: Connection, table: Table, order: str | None = None) 
     names = [column.name for column in table.columns]
     listed = ", ".join(names)
     if connection.dialect.name == "sqlite":
-        last = 0
+        last = -(2**63)
         query = f"select rowid, {listed} from {table.name} where rowid > ? order by rowid limit {CHUNK}"  # noqa: S608
         while found := connection.exec_driver_sql(query, (last,)).fetchall():
             last = found[-1][0]

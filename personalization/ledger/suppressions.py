@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Connection, func, select, type_coerce
 
 from personalization.ledger.engine import bulk_insert, fetch_columns, is_writing, one_of
 from personalization.ledger.schema import now, suppressions, to_micros
+from personalization.ledger.token_key import require_current
 
 if TYPE_CHECKING:
     from personalization.ledger.ledger import Ledger
@@ -63,6 +64,7 @@ class Suppressions:
         wanted = sorted(set(tokens))
         if not wanted:
             return 0
+        require_current(self._ledger.token_key, wanted)
         recorded_at = to_micros(now())
         at_micros = recorded_at if at is None else to_micros(at)
         columns = suppressions.c

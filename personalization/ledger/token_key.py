@@ -6,6 +6,8 @@ whether the key is still the same, and nothing is written or compared across the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import Connection, func, select
 
 from personalization.errors import KeyFileError, LedgerError
@@ -55,6 +57,26 @@ def require_same_key(connection: Connection, expected: str | None) -> str | None
             hint="nothing was written; run it again",
         )
     return found
+
+
+def require_current(token_key: str | None, tokens: Iterable[str]) -> None:
+    """Refuse tokens of another key than the ledger's: they come from files that were not rewritten.
+
+    Raises
+    ------
+    TokensNotRewritten
+        Naming the key of the first one.
+    """
+    if token_key is None:
+        return
+    current = f"t1_{token_key}_"
+    other = next((token for token in tokens if token.startswith("t1_") and not token.startswith(current)), None)
+    if other is not None:
+        raise TokensNotRewritten(
+            f"a token of the key '{other.split('_')[1]}' does not fit the ledger, which is under '{token_key}'",
+            hint="it comes from files or a warehouse that were put back from before a rotation of the token key: put "
+            "those of after it back",
+        )
 
 
 def files_are_current(connection: Connection) -> bool:

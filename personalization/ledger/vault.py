@@ -21,6 +21,7 @@ from personalization.errors import LedgerError
 from personalization.ledger.engine import bulk_insert, location, one_of, outside_transactions
 from personalization.ledger.keys import KEY_BYTES, NONCE_BYTES, Keyring
 from personalization.ledger.schema import now, to_micros, vault_items, vault_subjects
+from personalization.ledger.token_key import require_current
 
 if TYPE_CHECKING:
     from personalization.ledger.ledger import Ledger
@@ -103,6 +104,7 @@ class Vault:
         if not latest:
             return 0
         ordered = sorted(latest.values(), key=lambda item: item.subject)  # a subject's items share a chunk, mostly
+        require_current(self._ledger.token_key, _tokens_of(latest.values()))
         with self._ledger.begin() as connection:
             return sum(self._put_chunk(connection, chunk) for chunk in _chunks(ordered))
 
@@ -254,6 +256,12 @@ class Vault:
                 f"the {row.field} of {row.subject} in the vault was altered: it does not decrypt",
                 hint=f"restore the ledger {location(self._ledger.engine)} from a backup made before that",
             ) from None
+
+
+def _tokens_of(items: Iterable[VaultItem]) -> Iterator[str]:
+    for item in items:
+        yield item.subject
+        yield item.value_token
 
 
 def item_context(subject: str, field: str, source: str, version: int, value_token: str) -> bytes:

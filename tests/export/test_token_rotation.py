@@ -338,9 +338,24 @@ def test_a_token_key_never_leaves_the_key_file(shop: Shop) -> None:
     runtime = shop.runtime
     with pytest.raises(KeyFileError, match=r"no row holds tokens of the key 'k1' any more, but those of 'k2' are made"):
         refuse_to_retire_token_key(runtime.ledger, runtime.keys, "k1")
-    runtime.ledger.suppressions.add([before], "planted", "test", AT)
+    with pytest.raises(TokensNotRewritten, match="a token of the key 'k1' does not fit the ledger"):
+        runtime.ledger.suppressions.add([before], "planted", "test", AT)
+    with runtime.ledger.begin() as connection:
+        connection.exec_driver_sql(f"insert into suppressions values (99, '{before}', 'planted', 'test', 0, 0)")
     with pytest.raises(KeyFileError, match="rows of the ledger hold tokens of the key 'k1': 1 of suppressions"):
         refuse_to_retire_token_key(runtime.ledger, runtime.keys, "k1")
+
+
+def test_a_warehouse_from_before_is_not_compared_with_the_ledger(shop: Shop) -> None:
+    warehouse = shop.runtime.workspace.warehouse
+    before = warehouse.read_bytes()
+    shop, _ = rotate(shop)
+    warehouse.write_bytes(before)
+    with pytest.raises(
+        TokensNotRewritten, match=r"a token of the key 'k1' does not fit .*\n  hint: it comes from files"
+    ):
+        shop.export("file")
+    assert folders(shop) == []
 
 
 def test_an_erasure_that_is_not_complete_comes_first(shop: Shop) -> None:

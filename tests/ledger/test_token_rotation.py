@@ -177,6 +177,11 @@ def test_no_token_of_the_old_key_is_left_in_any_text_of_any_table(filled: Ledger
                     row[column.name] = b"" if isinstance(column.type, LargeBinary) else 99
             row |= {name: value for (of, name), value in fixed.items() if of == table.name}
             connection.execute(insert(table).values(**row))
+        connection.execute(
+            insert(metadata.tables["export_retries"]).values(destination=planted, up_to_run=-1, recorded_at=AT)
+        )
+        model = {"model": planted, "version": "1", "trained_as_of": "", "sha256": "", "path": "", "metrics": ""}
+        connection.execute(insert(metadata.tables["models"]).values(id=0, recorded_at=AT, **model))
     filled.requests.log("step", {"about": planted}, at=AT)
     new, _ = rotated(filled, keys)
     texts = every_text(reopened(filled))

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Connection
 
 from personalization.ledger import Ledger, customer_consent
+from personalization.ledger.token_key import require_current
 from personalization.program.models import Purpose
 
 CONTACTS = pa.schema(
@@ -74,6 +75,10 @@ class Cut:
         self.engine = duckdb.connect()
         if "covers" not in identity.column_names:
             identity = identity.append_column("covers", pa.repeat(pa.scalar(False), len(identity)))
+        with ledger.read():  # from here on the token key that it is under is known, and stays the same
+            pass
+        heads = pc.unique(pc.utf8_slice_codeunits(identity["identifier_token"], 0, 12)).drop_null()
+        require_current(ledger.token_key, heads.to_pylist())
         with self.tables(source=identity):
             for name, which in (("identity", "not covers"), ("covers", "covers")):
                 self.engine.execute(
