@@ -35,6 +35,9 @@ def watch(
     _import_everything()
     resting = _Resting(on_problem)
     while not stop.is_set():
+        if runtime.ledger.replaced:  # another token key is in use since
+            runtime.ledger.close()
+            runtime = runtime.anew()
         if resting.is_due("opt-outs"):
             with resting.problems("opt-outs"):
                 told = [each for each in push_opt_outs(runtime) if each.state != "nothing new"]
