@@ -188,18 +188,20 @@ def rotate_ledger(
 def compact(engine: Engine) -> bool:
     """Remove the bytes of old tokens from the database's own files; False when others stood in the way.
 
-    SQLite overwrites what is replaced (`secure_delete`), but its write-ahead log keeps pages as they were. PostgreSQL
-    keeps old rows until its tables are rewritten; its own log and replicas follow their own retention.
+    SQLite overwrites what is replaced (`secure_delete`), but for parts of keys in inner pages of its indexes, and its
+    write-ahead log keeps pages as they were. PostgreSQL keeps old rows until its tables are rewritten; its own log and
+    replicas follow their own retention.
     """
+    sqlite = engine.dialect.name == "sqlite"
     with outside_transactions(engine) as connection:
-        if connection.dialect.name == "sqlite":
-            return not connection.exec_driver_sql("pragma wal_checkpoint(truncate)").one()[0]
         try:
-            for table in metadata.sorted_tables:
-                connection.exec_driver_sql(f"vacuum full {table.name}")
+            for statement in (
+                ["vacuum"] if sqlite else [f"vacuum full {table.name}" for table in metadata.sorted_tables]
+            ):
+                connection.exec_driver_sql(statement)
         except OperationalError:  # it waited for a lock in vain
             return False
-        return True
+        return not sqlite or not connection.exec_driver_sql("pragma wal_checkpoint(truncate)").one()[0]
 
 
 def signed_record(change: TokenKeyChange, keys: Keyring) -> dict[str, Any]:
