@@ -205,20 +205,33 @@ def verify(
 
 @app.command("verify-ledger")
 def verify_ledger(as_json: JsonFlag = False) -> None:
-    """Check the ledger: its file, the chain of consent events, the privacy log. Names the first wrong entry."""
-    ledger = current_runtime().ledger
+    """Check the ledger: its file, the chain of consent events, the privacy log. Names the first wrong entry.
+
+    Both chains were made anew with each new token key: the old heads are listed, as they are signed in the privacy log.
+    """
+    from personalization.ledger.token_rotation import signed_changes
+
+    runtime = current_runtime()
+    ledger = runtime.ledger
     consent, log = ledger.verify(), ledger.requests.state()
+    changes = signed_changes(ledger, runtime.keys)
     if as_json:
         print_json(
             {
                 "ok": True,
                 "consent": {"events": consent.seq, "head": consent.head},
                 "privacy_log": {"entries": log.seq, "head": log.head},
+                "token_keys": changes,
             }
         )
         return
     out.print(f"[green]The ledger is sound.[/green] {consent.seq:,} consent events, head {consent.head[:16]}…")
     out.print(f"{log.seq:,} entries in the privacy log, head {log.head[:16]}…")
+    for each in changes:
+        out.print(
+            f"{each['at']}: token key {each['from']} became {each['to']}; the head of "
+            f"{each['consent_events']:,} consent events {each['consent_head_before'][:16]}… became {each['consent_head'][:16]}… (signed)"
+        )
 
 
 @app.command()

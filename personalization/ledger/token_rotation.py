@@ -26,7 +26,7 @@ from personalization.ledger.engine import bulk_insert, location, outside_transac
 from personalization.ledger.export_schema import acknowledged, export_runs, outbox
 from personalization.ledger.kept import read_external_ids, write_kept
 from personalization.ledger.key_check import TokenKeyChange, note_change, note_keys
-from personalization.ledger.keys import Keyring
+from personalization.ledger.keys import Keyring, verify_signature
 from personalization.ledger.privacy_log import append, entry_hash, log_state, verify_log
 from personalization.ledger.requests_schema import privacy_log
 from personalization.ledger.retoken import Renaming, Row, guards_off, rewrite, stored_rows, write_back
@@ -218,6 +218,29 @@ def signed_record(change: TokenKeyChange, keys: Keyring) -> dict[str, Any]:
         "log_head": change.log_head,
     }
     return {**record, "signature": base64.b64encode(keys.sign(canonical_json(record).encode())).decode()}
+
+
+def signed_changes(ledger: Ledger, keys: Keyring) -> list[dict[str, Any]]:
+    """Every replacement of the token key, as the privacy log has it, with `at`; the signatures are checked.
+
+    Raises
+    ------
+    LedgerError
+        A signature is not that of these keys.
+    """
+    found = []
+    for entry in ledger.requests.entries(kind="rotation"):
+        if entry.content.get("kind") != "token":
+            continue
+        record = {name: value for name, value in entry.content.items() if name != "signature"}
+        signature = base64.b64decode(entry.content["signature"])
+        if not verify_signature(str(keys.public_key), signature, canonical_json(record).encode()):
+            raise LedgerError(
+                f"entry {entry.seq} of the privacy log, a new token key, is not signed by the keys of {keys.path}",
+                hint="restore the key file from your backup, or compare the ledger with one",
+            )
+        found.append({"at": entry.at.isoformat(), **record})
+    return found
 
 
 def _drawn_again(

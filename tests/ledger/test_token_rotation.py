@@ -18,7 +18,14 @@ from personalization.ledger.keys import add_token_key, verify_signature
 from personalization.ledger.retoken import NOT_OURS, TOKENS
 from personalization.ledger.schema import Instant, metadata
 from personalization.ledger.token_key import OlderLedger, TokenKeyReplaced
-from personalization.ledger.token_rotation import Draws, TokenRotation, former_head, rotate_ledger, row_hash
+from personalization.ledger.token_rotation import (
+    Draws,
+    TokenRotation,
+    former_head,
+    rotate_ledger,
+    row_hash,
+    signed_changes,
+)
 
 AT = datetime(2026, 11, 25, tzinfo=UTC)
 PURPOSE = "email.marketing"
@@ -241,6 +248,9 @@ def test_audited_heads_and_run_books_are_followed(filled: Ledger, keys: Keyring)
         assert former_head(connection, "consent", 31, log_seq=1) is None, "an audit after the change saw the new hash"
     entry = after.requests.entries(kind="rotation")[-1].content
     assert (entry["consent_head_before"], entry["consent_head"]) == (head, result.consent_head)
+    assert [each["to"] for each in signed_changes(after, new)] == ["k2"]
+    with pytest.raises(LedgerError, match="a new token key, is not signed by the keys"):
+        signed_changes(after, Keyring.create(new.path.with_name("others.json")))
     signature = base64.b64decode(entry.pop("signature"))
     assert verify_signature(str(new.public_key), signature, canonical_json(entry).encode())
 
