@@ -228,10 +228,9 @@ def verify_ledger(as_json: JsonFlag = False) -> None:
     out.print(f"[green]The ledger is sound.[/green] {consent.seq:,} consent events, head {consent.head[:16]}…")
     out.print(f"{log.seq:,} entries in the privacy log, head {log.head[:16]}…")
     for each in changes:
-        out.print(
-            f"{each['at']}: token key {each['from']} became {each['to']}; the head of "
-            f"{each['consent_events']:,} consent events {each['consent_head_before'][:16]}… became {each['consent_head'][:16]}… (signed)"
-        )
+        before, after = each["consent_head_before"][:16], each["consent_head"][:16]
+        out.print(f"{each['at']}: token key {each['from']} became {each['to']} (signed); the head of the first")
+        out.print(f"  {each['consent_events']:,} consent events, {before}…, became {after}….")
 
 
 @app.command()
