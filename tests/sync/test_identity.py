@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import permutations
 
 import numpy as np
 
+from personalization.runtime import Runtime
 from personalization.stages.sync.identity import connected, write_identity
 from personalization.stages.sync.identity_links import record_links
+from personalization.token_rotation import replace_token_key
 from tests.sync.shop import Shop
 
 COLUMNS = {"customer_id": "id", "email": "mail", "phone": "phone"}
@@ -19,12 +23,12 @@ def use(shop: Shop, *lines: str) -> None:
     shop.sync()
 
 
-def identity(shop: Shop) -> dict[str, tuple[str, str | None]]:
+def identity(shop: Shop, kept: Sequence[str] = ()) -> dict[str, tuple[str, str | None]]:
     """Person and link of every identifier token."""
     for table in shop.program.sources["files"].tables.values():
         shop.split(table.entity)
     with shop.warehouse.connect() as session:
-        write_identity(session, shop.workspace.history)
+        write_identity(session, shop.workspace.history, kept=kept)
         rows = session.rows("select identifier_token, customer_token, linked_by from landed.identity")
     assert len({row[0] for row in rows}) == len(rows)
     return {token: (person, linked_by) for token, person, linked_by in rows}
@@ -49,6 +53,19 @@ def test_a_shared_address_or_phone_joins_records(shop: Shop) -> None:
     ]
     assert found[token(shop, "email", "c@example.com")] == (first, "customer")
     assert found[token(shop, "phone", "+4915112345678")] == (first, "customer")
+
+
+def test_a_new_token_key_leaves_the_same_token_to_stand_for_the_person(shop: Shop) -> None:
+    use(shop, *(f"{number},a@example.com," for number in range(6)))
+    for _ in range(3):
+        person = identity(shop, shop.ledger.kept.people())[shop.keys.token("email", "a@example.com")][0]
+        shop.ledger.close()
+        replace_token_key(Runtime(shop.workspace), datetime(2026, 11, 25, tzinfo=UTC))
+        for name in ("keys", "ledger"):
+            shop.__dict__.pop(name)
+        shop.ledger.check_keys(shop.keys)
+        again = identity(shop, shop.ledger.kept.people())
+        assert {found[0] for found in again.values()} == {shop.keys.current_token(person)}
 
 
 def test_somebody_known_by_an_address_only(shop: Shop) -> None:
