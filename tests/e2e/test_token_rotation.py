@@ -15,7 +15,6 @@ from personalization.warehouse import Warehouse
 from tests.e2e.conftest import Line
 from tests.e2e.small import DAY, Cli
 
-UNLIKE = ("monitoring.", "validation.")  # what is told of each run, such as when it was
 CHOSEN = ("decisions.", "segments.", "experiments.", "scores.", "landed.", "marts.", "features.")
 
 
@@ -28,7 +27,7 @@ def tables(root: Path, renaming: Renaming | None = None) -> dict[str, Counter[st
             " where table_type = 'BASE TABLE' and table_schema not in ('main') order by 1"
         )
         for (name,) in names:
-            if name.startswith(CHOSEN):
+            if name.startswith(CHOSEN) and name != "segments.evaluations":  # whether a segment was evaluated or reused
                 rows = [repr(row) for row in session.rows(f"from {name}")]
                 found[name] = Counter(map(str, renaming.texts(rows) if renaming else rows))
     return found
