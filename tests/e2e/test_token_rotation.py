@@ -60,7 +60,7 @@ def test_every_table_is_the_same_and_nothing_is_sent(line: Line, tmp_path: Path)
         made = requests_made(cli)
         again = cli.run("run", "--as-of", DAY, "--json")
         assert again.returncode == 0, again.stderr[-4000:]
-        assert all(row["planned"] == 0 for row in json.loads(again.stdout)["export"])
+        assert all(row["acked"] == 0 for row in json.loads(again.stdout)["export"])
         assert requests_made(cli) == made
         assert differing(tables(cli.root), expected) == set()
         (cli.root / "var" / "warehouse.duckdb").unlink()
