@@ -182,7 +182,7 @@ def explain(
 @app.command()
 def demo(as_json: JsonFlag = False) -> None:
     """Run the whole line on a real grocer's year of data, with a local stand-in for Mailchimp."""
-    from personalization.demo import DEMO_DAY, demo_environment
+    from personalization.demo import DEMO_DAY, demo_environment, mail_the_audience
 
     runtime = current_runtime()
     day = runtime.as_of(DEMO_DAY)
@@ -191,7 +191,10 @@ def demo(as_json: JsonFlag = False) -> None:
             for note in notes:
                 out.print(f"[dim]{note}[/dim]")
         _run(runtime, day)
+        mailed = mail_the_audience(runtime)
     _print_summary(runtime, day, as_json)
+    if not as_json:
+        out.print(mailed, soft_wrap=True)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from personalization.program.models import FilesSource
 from personalization.runtime import Runtime
 
 DEMO_DAY = "2017-12-03"  # four weeks before the data end, so that later weeks can judge the model
+DEMO_CAMPAIGN = "december_favourites"
 _API_KEY = "demo-only-not-a-secret-us1"
 
 
@@ -41,3 +42,23 @@ def demo_environment(runtime: Runtime) -> Iterator[list[str]]:
             f"Synthetic: {made.customers:,} e-mail addresses (example.com) and {made.consent_events:,} consent events.",
             f"A local stand-in for Mailchimp answers at {server.base_url}.",
         ]
+
+
+def mail_the_audience(runtime: Runtime) -> str:
+    """Let the stand-in mail the contacts that were exported, once, and read back what becomes of it. In words.
+
+    What people do with the mails is chance with a seed. Call it while `demo_environment` serves the stand-in.
+    """
+    import requests
+
+    from personalization.stages.export.results import pull_results
+
+    server = os.environ["MAILCHIMP_BASE_URL"].removesuffix("/3.0")
+    if not requests.get(f"{server}/_sandbox/campaigns/events", timeout=60).json()["events"]:
+        asked = {"name": DEMO_CAMPAIGN, "seed": 2017}
+        requests.post(f"{server}/_sandbox/campaigns", json=asked, timeout=60).raise_for_status()
+    (pulled,) = pull_results(runtime, ["mailchimp"])
+    return (
+        f"The stand-in mailed them: {pulled.events:,} events were read back, with {pulled.opt_outs} opt-outs, hard "
+        "bounces and complaints (personalization results status)."
+    )
