@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, or_, select, type_coerce
 
 from personalization.ledger.consent_event import CONFIRM_BY, DOUBLE_OPT_IN_ID, OPT_OUT
-from personalization.ledger.engine import fetch_columns, one_of
+from personalization.ledger.engine import fetch_columns, fetch_texts, one_of
 from personalization.ledger.schema import consent_events
 
 GRANTED, WITHDRAWN = "granted", "withdrawn"
@@ -105,13 +105,12 @@ def read_said(connection: Connection, purpose: str, *, after_seq: int = 0) -> tu
         Identifier tokens, perhaps more than once.
     """
     columns = consent_events.c
-    what = case((columns.action.in_(OPT_OUT), 1), (_IN_TWO_STEPS, 2), else_=0)
-    found = fetch_columns(
+    what = case((columns.action.in_(OPT_OUT), "1"), (_IN_TWO_STEPS, "2"), else_="0")
+    tokens, kinds = fetch_texts(
         connection,
         select(columns.subject_token, what.label("what")).where(columns.purpose == purpose, columns.seq > after_seq),
     )
-    tokens, kinds = pa.array(found[0], pa.string()), pa.array(found[1], pa.int8())
-    granted, withdrawn, waiting = (tokens.filter(pc.equal(kinds, kind)) for kind in range(3))
+    granted, withdrawn, waiting = (tokens.filter(pc.equal(kinds, kind)) for kind in "012")
     if len(waiting):
         asked = pc.unique(waiting).to_pylist() if after_seq else None
         confirmed = _confirmed(connection, purpose, asked, [])["subject_token"].combine_chunks()

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, case, select, update
+import pyarrow.compute as pc
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Text, case, func, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from personalization.ledger.engine import one_of
+from personalization.ledger.engine import fetch_texts, one_of
 from personalization.ledger.export_schema import acknowledged, outbox
 from personalization.ledger.leases import Lease
 
 if TYPE_CHECKING:
     from personalization.ledger.ledger import Ledger
 
-CHUNK = 5_000
+PART = 200_000
+_ROW_ID: ColumnElement[int] = literal_column("acknowledged.rowid", BigInteger)
+_NOT_BY_INDEX: ColumnElement[str] = literal_column("+acknowledged.destination", Text)
 CONTACTS = pa.schema(
     [(name, pa.string()) for name in ("address_token", "customer_token", "campaign", "purpose", "state", "row_hash")]
 )
@@ -40,28 +43,24 @@ class Contacts:
         pyarrow.Table
             Of the schema CONTACTS, each `address_token` once.
         """
-        known, open_rows = acknowledged.c, outbox.c
+        open_rows = outbox.c
+        unclear = (
+            select(*(open_rows[name] for name in CONTACTS.names[:4]))
+            .where(
+                open_rows.destination == destination,
+                open_rows.state == "uncertain",
+                open_rows.resolved_run.is_(None),
+            )
+            .order_by(open_rows.id)
+        )
         with self._ledger.read() as connection:
-            contacts = {
-                row[0]: tuple(row)
-                for row in connection.execute(
-                    select(*(known[name] for name in CONTACTS.names)).where(known.destination == destination),
-                    execution_options={"yield_per": CHUNK},
-                )
-            }
-            for row in connection.execute(
-                select(*(open_rows[name] for name in CONTACTS.names[:4]))
-                .where(
-                    open_rows.destination == destination,
-                    open_rows.state == "uncertain",
-                    open_rows.resolved_run.is_(None),
-                )
-                .order_by(open_rows.id)
-            ):
-                contacts[row[0]] = (*row, "present", "")
-        columns = zip(*contacts.values(), strict=True) if contacts else [()] * len(CONTACTS)
-        arrays = [pa.array(column, pa.string()) for column in columns]
-        return pa.Table.from_arrays(arrays, schema=CONTACTS)
+            contacts = pa.concat_tables([CONTACTS.empty_table(), *_acknowledged(connection, destination)])
+            perhaps = {row.address_token: (*row, "present", "") for row in connection.execute(unclear)}
+        if not perhaps:
+            return contacts
+        certain = pc.invert(pc.is_in(contacts["address_token"], value_set=pa.array(list(perhaps), pa.string())))
+        columns = [pa.array(column, pa.string()) for column in zip(*perhaps.values(), strict=True)]
+        return pa.concat_tables([contacts.filter(certain), pa.Table.from_arrays(columns, schema=CONTACTS)])
 
     def fields(self, destination: str) -> frozenset[str]:
         """Names of the fields that the latest acknowledged contact has a value for, also an empty one."""
@@ -84,6 +83,28 @@ class Contacts:
                 .where(acknowledged.c.destination == destination, acknowledged.c.state == "present")
                 .values(row_hash="")
             ).rowcount
+
+
+def _acknowledged(connection: Connection, destination: str) -> Iterator[pa.Table]:
+    """The acknowledged contacts of a destination, of the schema CONTACTS, in parts."""
+    columns = acknowledged.c
+    query = select(*(columns[name] for name in CONTACTS.names))
+    if connection.dialect.name == "sqlite":
+        # a destination with many of the rows is read as the rows lie in the file, any other one by the index
+        last: int = connection.execute(select(func.max(_ROW_ID)).select_from(acknowledged)).scalar() or 0
+        count = select(func.count()).where(columns.destination == destination)
+        if connection.execute(count).scalar_one() * 4 > last:
+            for first in range(0, last + 1, PART):
+                part = _ROW_ID.between(first, first + PART - 1)
+                yield _table(connection, query.where(part, destination == _NOT_BY_INDEX))
+            return
+    yield _table(connection, query.where(columns.destination == destination))
+
+
+def _table(connection: Connection, query: Select[Any]) -> pa.Table:
+    found = pa.Table.from_arrays(fetch_texts(connection, query), schema=CONTACTS)
+    campaigns = found["campaign"]
+    return found.set_column(2, CONTACTS.field(2), pc.if_else(pc.equal(campaigns, ""), None, campaigns))
 
 
 def acknowledge(connection: Connection, ids: Sequence[int]) -> None:

@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from sqlalchemy import (
     BigInteger,
     BindParameter,
     ColumnElement,
     Connection,
     Engine,
+    LargeBinary,
     Select,
     Table,
     Text,
@@ -24,6 +27,7 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
+    literal_column,
     select,
     type_coerce,
 )
@@ -260,3 +264,40 @@ def fetch_columns(connection: Connection, query: Select[Any]) -> list[list[Any]]
     texts = [cast(gather(type_coerce(column, column.type)), Text) for column in listed.c]
     found = connection.execute(select(*texts)).one()
     return [json.loads(text) if text else [] for text in found]
+
+
+def fetch_texts(connection: Connection, query: Select[Any]) -> list[pa.Array]:
+    """The columns of a query's answer as Arrow texts, all in the same order of rows.
+
+    For tokens, hashes and names, which have no line ends: the database joins each column to one text, whose lines are
+    found at once, so that no Python object is made for a row. Ten times as fast as fetching rows, and in little memory.
+    A null comes back as an empty text.
+    """
+    listed = query.subquery()
+    line_end = literal_column("'\n'")  # written out, because a parameter would be looked at for every row
+    columns = [
+        func.coalesce(column, literal_column("''")) if getattr(source, "nullable", True) else column
+        for column, source in zip(listed.c, query.selected_columns, strict=True)
+    ]
+    if connection.dialect.name == "sqlite":
+        joined = [cast(func.group_concat(column, line_end), LargeBinary) for column in columns]
+    else:
+        joined = [func.string_agg(cast(column, Text), line_end) for column in columns]
+    counted, *texts = connection.execute(select(func.count(), *joined).select_from(listed)).one()
+    return [_lines(text, counted) for text in texts]
+
+
+def _lines(text: bytes | str | None, counted: int) -> pa.Array:
+    """The lines of a text, of which there must be so many."""
+    if not counted:
+        return pa.array([], pa.string())
+    raw = text.encode() if isinstance(text, str) else text or b""
+    ends = np.flatnonzero(np.frombuffer(raw, np.uint8) == ord("\n"))
+    if len(ends) != counted - 1:
+        raise LedgerError(f"{counted:,} texts of the ledger were read as {len(ends) + 1:,}: some have line ends")
+    offsets = np.zeros(counted + 1, np.int32 if len(raw) < 2**31 else np.int64)
+    offsets[1:-1] = ends - np.arange(counted - 1)
+    offsets[-1] = len(raw) - len(ends)
+    kind = pa.string() if offsets.dtype == np.int32 else pa.large_string()
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(raw.replace(b"\n", b""))]
+    return pa.Array.from_buffers(kind, counted, buffers).cast(pa.string())

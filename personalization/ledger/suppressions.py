@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import BigInteger, Connection, func, select, type_coerce
 
-from personalization.ledger.engine import bulk_insert, fetch_columns, is_writing, one_of
+from personalization.ledger.engine import bulk_insert, fetch_texts, is_writing, one_of
 from personalization.ledger.schema import now, suppressions, to_micros
 from personalization.ledger.token_key import require_current
 
@@ -122,8 +122,8 @@ def _rows(connection: Connection, after: int, before: int | None = None) -> pa.T
     query = select(columns.identifier_token, columns.reason).where(columns.seq > after).order_by(columns.seq)
     if before is not None:
         query = query.where(type_coerce(columns.at, BigInteger) < before)
-    tokens, reasons = fetch_columns(connection, query)
-    return pa.table([pa.array(tokens, pa.string()), pa.array(reasons, pa.string())], schema=SNAPSHOT)
+    tokens, reasons = fetch_texts(connection, query)
+    return pa.table([tokens, reasons], schema=SNAPSHOT)
 
 
 def _fold(known: pa.Table, rows: pa.Table) -> pa.Table:

@@ -151,8 +151,8 @@ class Cut:
         with self.ledger.read() as snapshot:
             said = [self.ledger.suppressions.snapshot(connection=snapshot)["identifier_token"]]
             for purpose in pc.unique(known["purpose"]).to_pylist():
-                consent = self.ledger.consent.snapshot(purpose, connection=snapshot)
-                said.append(consent.filter(pc.equal(consent["state"], "withdrawn"))["subject_token"])
+                _, withdrawn = self.ledger.consent.said(purpose, connection=snapshot)  # perhaps granted again since
+                said.append(pa.chunked_array([withdrawn]))
             tokens = pa.chunked_array([chunk for column in said for chunk in column.chunks], pa.string())
             candidates = self._not_retracted(known, tokens)
             found = self.stopped(candidates, snapshot=snapshot)
@@ -208,7 +208,7 @@ class Cut:
         the two, and by no identifier ever withdrew it or is suppressed. That needs no order of statements and no list
         of identifiers, and it holds for nearly everybody whom an export is about to write to.
         """
-        if contacts.num_rows <= FEW or not self._one_person_each:
+        if contacts.num_rows <= FEW:
             return contacts
         suppressed = self.ledger.suppressions.snapshot(connection=snapshot)["identifier_token"]
         purposes = pc.unique(contacts["purpose"]).to_pylist()
@@ -220,12 +220,6 @@ class Cut:
             with self.tables(granted=_column(granted), out=_column(out), these=these):
                 found.append(self.engine.sql(_DOUBTFUL).to_arrow_table().cast(contacts.schema))
         return pa.concat_tables(found)
-
-    @cached_property
-    def _one_person_each(self) -> bool:
-        """Whether no identifier belongs to two people: always, unless the table was not made by the sync."""
-        query = "select count(*) = count(distinct identifier_token) from identity"
-        return bool(self.engine.execute(query).fetchall()[0][0])
 
     @cached_property
     def _shared(self) -> dict[str, list[str]]:
@@ -340,8 +334,16 @@ class Cut:
             """).to_arrow_table()
 
 
+# What is looked at of identities and grants is first narrowed to these contacts, who may be few of many.
 _DOUBTFUL = """
-    with out_people as (
+    with tokens as (
+        from these select customer_token as token
+        union
+        from these select address_token
+    ),
+    agreed as (from granted semi join tokens using (token)),
+    known as (from identity semi join tokens on token = identifier_token),
+    out_people as (
         select coalesce(i.customer_token, o.token) as person
         from out o left join identity i on i.identifier_token = o.token
         union all
@@ -349,14 +351,14 @@ _DOUBTFUL = """
         union all
         from out
     )
-    select t.*
+    select distinct t.*
     from these t
-    left join identity c on c.identifier_token = t.customer_token
-    left join identity a on a.identifier_token = t.address_token
+    left join known c on c.identifier_token = t.customer_token
+    left join known a on a.identifier_token = t.address_token
     where not coalesce(
         coalesce(c.customer_token, t.customer_token) = t.customer_token
         and a.customer_token = t.customer_token
-        and (t.customer_token in (from granted) or t.address_token in (from granted))
+        and (t.customer_token in (from agreed) or t.address_token in (from agreed))
         and t.customer_token not in (from out_people)
         and t.address_token not in (from out_people),
         false

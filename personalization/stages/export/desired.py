@@ -80,20 +80,26 @@ def create_desired(
             {f"left join {PROFILE} p on p.customer_token = d.customer_token and p.as_of = d.as_of" if profile else ""}
             {"left join _links l on l.customer_token = d.customer_token" if linked else ""}
             where d.as_of = $day and d.outcome = 'send'
+        ),
+        later as (
+            select address_token, customer_token, campaign
+            from rows semi join (from rows select address_token group by all having count(*) > 1) using (address_token)
+            qualify row_number() over (
+                partition by address_token
+                order by
+                    priority,
+                    campaign,
+                    (address_token, customer_token) not in (select (address_token, customer_token) from _holders),
+                    customer_token
+            ) > 1
         )
         select
             * exclude (priority, misfit),
             sha256(concat_ws(chr(31), $version, customer_token, address_token, payload)) as row_hash,
             case
                 when address_token is null then 'no address'
-                when row_number() over (
-                    partition by address_token
-                    order by
-                        priority,
-                        campaign,
-                        (address_token, customer_token) not in (select (address_token, customer_token) from _holders),
-                        customer_token
-                ) > 1 then 'the address has another row already'
+                when (address_token, customer_token, campaign) in (from later)
+                    then 'the address has another row already'
                 else misfit
             end as problem
         from rows

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -122,20 +123,23 @@ def plan_destination(runtime: Runtime, name: str, as_of: AsOf, *, now: Callable[
     """
     destination = destination_of(runtime.program, name)
     check_fields(runtime.program, name)
-    known = Contacts(runtime.ledger).known(name)
-    with runtime.warehouse.connect() as session:
-        identity = read_identity(session)
-        cut = Cut(runtime.ledger, runtime.program.purposes, identity)
-        opted_out = cut.opted_out(known)
+    ledger = runtime.ledger
+    with runtime.warehouse.connect() as session, ThreadPoolExecutor(max_workers=1) as reader:
+        acknowledged = reader.submit(Contacts(ledger).known, name)  # the ledger is read while the warehouse works
+        cut = Cut(ledger, runtime.program.purposes, read_identity(session))
+        known = acknowledged.result()
+        judged = reader.submit(cut.opted_out, known)
         links = link_table(session, runtime, name, as_of)
         create_desired(session, runtime.program, name, destination, as_of, links, known)
         keep_same_links(session, runtime, name, destination, known)
+        opted_out = judged.result()
         waiting = Rejections(runtime.ledger).waiting(name, as_of.day)
         with session.registered(_known=known, _opted_out=opted_out, _waiting=waiting):
             rows = session.arrow(_DIFFERENCE)
-            desired, unchanged, present = session.rows(_TOTALS)[0]
+            desired, present = session.rows(_TOTALS)[0]
         session.execute(f"drop table {DESIRED}")
         frequency = frequency_for(session, runtime.ledger, runtime.program, name, as_of, now)
+    unchanged = desired - len(rows.filter(pc.is_in(rows["operation"], value_set=pa.array(["add", "change"]))))
     rows = _stopped(rows, cut, frequency)
     counts = dict.fromkeys((*_OPERATIONS, *_STOPPED), 0)
     for row in rows.group_by(["operation", "state"]).aggregate([([], "count_all")]).to_pylist():
@@ -241,15 +245,7 @@ _DIFFERENCE = f"""
         address_token nulls last, customer_token, campaign
 """  # noqa: S608
 
-_TOTALS = f"""
-    select
-        (select count(*) from {DESIRED}),
-        (
-            select count(*) from {DESIRED} d join _known k using (address_token)
-            where d.problem is null and k.state = 'present' and k.row_hash = d.row_hash
-        ),
-        (select count(*) from _known where state = 'present')
-"""  # noqa: S608
+_TOTALS = f"select (select count(*) from {DESIRED}), (select count(*) from _known where state = 'present')"  # noqa: S608
 
 
 def _hash(rows: pa.Table) -> str:
