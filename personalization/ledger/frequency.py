@@ -67,6 +67,8 @@ def refusal(day: date, others: Sequence[date], limit: Limit) -> str | None:
     str or None
         `fatigue_gap`, `fatigue_cap`, or the reason of a further cap.
     """
+    if not others:
+        return CAP if any(sends < 1 for sends, _ in limit.caps) else None
     if any(abs((day - other).days) <= limit.gap_days for other in others):
         return GAP
     for reason, sends, days in (*((CAP, *cap) for cap in limit.caps), *limit.further):

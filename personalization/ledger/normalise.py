@@ -83,7 +83,7 @@ def mailbox_of(address: str) -> str | None:
 
     Tokens never use it: two tags may be two people. It is asked for opt-outs only, which then count for all tags.
     """
-    normalised = normalise_email(address)
+    normalised = normalise_email(address) if "+" in address else None
     local, at, domain = (normalised or "").rpartition("@")
     mailbox, plus, _ = local.partition("+")
     return f"{mailbox}{at}{domain}" if plus and mailbox else None

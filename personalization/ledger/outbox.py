@@ -221,7 +221,7 @@ class Outbox:
         if operations:
             query = query.where(outbox.c.operation.in_(operations))
         with self._ledger.read() as connection:
-            return [OutboxRow(**row._mapping) for row in connection.execute(query).all()]
+            return [OutboxRow(*row) for row in connection.execute(query).all()]
 
     def next_batch_number(self, run: int) -> int:
         """One more than the highest batch of which something left."""

@@ -85,7 +85,7 @@ class Wanted:
         return max(self.limit.horizon, self.among[0].horizon if self.among else 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # told apart by identity: there is one object a slot
 class _Slot:
     id: int | None
     campaign: str
@@ -144,7 +144,7 @@ class Sends:
         moved: list[tuple[int, int]] = []
         moment = to_micros(now())
         for each in wanted:
-            slots = {slot for token in each.person for slot in known.get(token, ())}
+            slots = {slot for token in each.person if token in known for slot in known[token]}
             own = [slot for slot in slots if (slot.campaign, slot.version) == (each.campaign, each.version)]
             if own:
                 here = [
@@ -155,9 +155,12 @@ class Sends:
                 elif here[0].id is not None:
                     moved.append((here[0].id, each.outbox_id))
                 continue
-            past = [mailing for token in each.person for mailing in reported.get(token, ())]
-            open_ones = unreported((PastMailing(slot.day, slot.campaign) for slot in slots), past)
-            reason = refusal(day, [mailing.day for mailing in (*past, *open_ones)], each.limit)
+            past = [mailing for token in each.person for mailing in reported.get(token, ())] if reported else []
+            if slots or past:
+                open_ones = unreported((PastMailing(slot.day, slot.campaign) for slot in slots), past)
+                reason = refusal(day, [mailing.day for mailing in (*past, *open_ones)], each.limit)
+            else:
+                reason = refusal(day, (), each.limit)
             if reason is None and each.among:
                 limit, campaigns = each.among
                 reason = refusal(day, [slot.day for slot in slots if slot.campaign in campaigns], limit)
@@ -167,7 +170,7 @@ class Sends:
                 continue
             slot = _Slot(None, each.campaign, each.version, each.address_token, destination, day, ended=False)
             for token in each.person:
-                known[token].add(slot)
+                known[token].append(slot)
             names = (each.campaign, each.version, each.customer_token, each.address_token, destination)
             rows.append((*names, day.isoformat(), as_of, "reserved", each.outbox_id, moment))
         if write:
@@ -210,9 +213,10 @@ class Sends:
         ended = [day if day is not None and day < before.isoformat() else None for day in ended]
         return pa.table([pa.array(values, pa.string()) for values in (*same, ended)], schema=RELEASES)
 
-    def _slots(self, connection: Connection, wanted: Sequence[Wanted], day: date) -> defaultdict[str, set[_Slot]]:
+    def _slots(self, connection: Connection, wanted: Sequence[Wanted], day: date) -> defaultdict[str, list[_Slot]]:
         """By token the slots that matter: of the campaigns at hand, and of days near enough to count."""
-        found: defaultdict[str, set[_Slot]] = defaultdict(set)
+        found: defaultdict[str, list[_Slot]] = defaultdict(list)
+        once: dict[int, _Slot] = {}
         columns = sends.c
         if not connection.execute(select(exists(select(columns.id)))).scalar():
             return found
@@ -226,7 +230,9 @@ class Sends:
             chunk = tokens[start : start + CHUNK]
             for column in (columns.customer_token, columns.address_token):
                 for row in connection.execute(query.where(one_of(connection, column, chunk))).all():
-                    slot = _Slot(
+                    if row.id in once:
+                        continue
+                    once[row.id] = slot = _Slot(
                         row.id,
                         row.campaign,
                         row.version,
@@ -235,18 +241,18 @@ class Sends:
                         date.fromisoformat(row.day),
                         row.ended_day is not None,
                     )
-                    found[row.customer_token].add(slot)
-                    found[row.address_token].add(slot)
+                    for token in {row.customer_token, row.address_token}:
+                        found[token].append(slot)
         return found
 
 
-def _whose_reports(wanted: Sequence[Wanted], known: Mapping[str, set[_Slot]]) -> list[str]:
+def _whose_reports(wanted: Sequence[Wanted], known: Mapping[str, Sequence[_Slot]]) -> list[str]:
     """Tokens of the people of whom reported mailings must be counted: where the decision did not do it already."""
     return sorted(
         {
             token
             for each in wanted
-            if each.always_count or any(known.get(token) for token in each.person)
+            if each.always_count or (known and any(token in known for token in each.person))
             for token in each.person
         }
     )

@@ -115,9 +115,17 @@ class Vault:
         with self._ledger.read() as connection:
             for chunk in _chunks(sorted(set(value_tokens))):
                 query = _SEALED.where(one_of(connection, vault_items.c.value_token, chunk)).order_by(*order)
-                for row in connection.execute(query):
-                    if row.value_token not in revealed:  # several people can share a value, such as a first name
-                        revealed[row.value_token] = self._decrypt(row)
+                for row in connection.execute(query).all():
+                    subject, field, source, version, token, sealed, key_id, wrapped = row
+                    if token in revealed:  # several people can share a value, such as a first name
+                        continue
+                    cipher = AESGCM(self._keys.unwrap(wrapped, subject.encode(), key_id))
+                    context = _item_context(subject, field, source, version, token)
+                    try:
+                        value = cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context)
+                    except InvalidTag:
+                        raise self._altered(field, subject) from None
+                    revealed[token] = value.decode()
         return revealed
 
     def of_subjects(self, subjects: Sequence[str]) -> list[VaultItem]:
@@ -252,10 +260,13 @@ class Vault:
         try:
             return cipher.decrypt(row.ciphertext[:NONCE_BYTES], row.ciphertext[NONCE_BYTES:], context).decode()
         except InvalidTag:
-            raise LedgerError(
-                f"the {row.field} of {row.subject} in the vault was altered: it does not decrypt",
-                hint=f"restore the ledger {location(self._ledger.engine)} from a backup made before that",
-            ) from None
+            raise self._altered(row.field, row.subject) from None
+
+    def _altered(self, field: str, subject: str) -> LedgerError:
+        return LedgerError(
+            f"the {field} of {subject} in the vault was altered: it does not decrypt",
+            hint=f"restore the ledger {location(self._ledger.engine)} from a backup made before that",
+        )
 
 
 def _tokens_of(items: Iterable[VaultItem]) -> Iterator[str]:

@@ -161,7 +161,10 @@ class Cut:
 
     def person(self, customer: str, address: str) -> tuple[str, ...]:
         """All identifiers of the person behind a contact; the contact's own come first."""
-        others = [token for own in (customer, address) for token in self._shared.get(own, ())]
+        shared = self._shared
+        if customer not in shared and address not in shared:
+            return (customer, address)
+        others = [token for own in (customer, address) for token in shared.get(own, ())]
         return tuple(dict.fromkeys((customer, address, *others)))
 
     def reached(self, contacts: str, tokens: pa.Array | pa.ChunkedArray) -> pa.Table:
