@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Text, case, func, literal_column, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    case,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from personalization.ledger.engine import fetch_texts, one_of
@@ -20,7 +31,7 @@ if TYPE_CHECKING:
 
 PART = 200_000
 _ROW_ID: ColumnElement[int] = literal_column("acknowledged.rowid", BigInteger)
-_NOT_BY_INDEX: ColumnElement[str] = literal_column("+acknowledged.destination", Text)
+_unindexed: ColumnElement[Any] = literal_column("+acknowledged.destination", Text)
 CONTACTS = pa.schema(
     [(name, pa.string()) for name in ("address_token", "customer_token", "campaign", "purpose", "state", "row_hash")]
 )
@@ -96,7 +107,7 @@ def _acknowledged(connection: Connection, destination: str) -> Iterator[pa.Table
         if connection.execute(count).scalar_one() * 4 > last:
             for first in range(0, last + 1, PART):
                 part = _ROW_ID.between(first, first + PART - 1)
-                yield _table(connection, query.where(part, destination == _NOT_BY_INDEX))
+                yield _table(connection, query.where(part, _unindexed == destination))
             return
     yield _table(connection, query.where(columns.destination == destination))
 

@@ -274,16 +274,19 @@ def fetch_texts(connection: Connection, query: Select[Any]) -> list[pa.Array]:
     A null comes back as an empty text.
     """
     listed = query.subquery()
-    line_end = literal_column("'\n'")  # written out, because a parameter would be looked at for every row
+    line_end: ColumnElement[str] = literal_column(
+        "'\n'"
+    )  # written out, because a parameter would be looked at for every row
     columns = [
         func.coalesce(column, literal_column("''")) if getattr(source, "nullable", True) else column
         for column, source in zip(listed.c, query.selected_columns, strict=True)
     ]
     if connection.dialect.name == "sqlite":
-        joined = [cast(func.group_concat(column, line_end), LargeBinary) for column in columns]
+        joined: list[Any] = [cast(func.group_concat(column, line_end), LargeBinary) for column in columns]
     else:
         joined = [func.string_agg(cast(column, Text), line_end) for column in columns]
-    counted, *texts = connection.execute(select(func.count(), *joined).select_from(listed)).one()
+    found: Any = connection.execute(select(func.count(), *joined).select_from(listed)).one()
+    counted, *texts = found
     return [_lines(text, counted) for text in texts]
 
 

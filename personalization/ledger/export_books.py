@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -152,7 +153,7 @@ def read_books(connection: Connection, run: int) -> Books:
         raise LedgerError(f"the ledger knows no export run {run}")
     ends = select(outbox.c.state, func.count()).where(outbox.c.run == run).group_by(outbox.c.state)
     rows: Any = connection.execute(ends)
-    count = Counter(dict(rows.all()))
+    count = Counter(dict(rows.all())) + Counter(json.loads(head.removed or "{}"))
     present = connection.execute(
         select(func.count())
         .select_from(acknowledged)

@@ -33,6 +33,7 @@ export_runs = Table(
     Column("guard", Text, comment="what the mass-change guard found, when it found something"),
     Column("override", Text, comment="who let the run pass the guard, and why"),
     Column("problem", Text, comment="why the run stopped early"),
+    Column("removed", Text, comment="JSON: how many rows of each state were removed after their time"),
     Column("epoch", BigInteger, nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("finished_at", Instant),
@@ -98,6 +99,36 @@ export_retries = Table(
         autoincrement=False,
         comment="rejections up to it do not count any more",
     ),
+    Column("recorded_at", Instant, nullable=False),
+)
+
+export_requests = Table(
+    "export_requests",
+    metadata,
+    Column("account", Text, primary_key=True, comment="the destination, or what its limits call the account"),
+    Column("day", Text, primary_key=True, comment="YYYY-MM-DD in the program's time zone"),
+    Column("requests", BigInteger, nullable=False),
+)
+
+export_circuits = Table(
+    "export_circuits",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("failures", Integer, nullable=False, comment="requests in a row that failed"),
+    Column("retry_at", Instant, comment="when it is tried again; missing while the circuit is closed"),
+    Column("reason", Text, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+)
+
+export_repairs = Table(
+    "export_repairs",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("destination", Text, nullable=False),
+    Column("repair_hash", Text, nullable=False),
+    Column("contacts", Integer, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
     Column("recorded_at", Instant, nullable=False),
 )
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from personalization.ledger.requests import Requests
     from personalization.ledger.results import Results
     from personalization.ledger.sends import Sends
+    from personalization.ledger.traffic import Traffic
 
 
 class Ledger:
@@ -174,6 +175,12 @@ class Ledger:
         from personalization.ledger.leases import Leases
 
         return Leases(self)
+
+    @cached_property
+    def traffic(self) -> Traffic:
+        from personalization.ledger.traffic import Traffic
+
+        return Traffic(self)
 
     @cached_property
     def pushes(self) -> Pushes:

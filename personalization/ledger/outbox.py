@@ -174,13 +174,15 @@ class Outbox:
             lease.hold(connection)
             self._insert(connection, lease, run, destination, rows)
 
-    def close(self, lease: Lease, run: int, *, problem: str | None = None) -> Books:
+    def close(self, lease: Lease, run: int, *, problem: str | None = None, left: str = "not sent") -> Books:
         """Close a run: rows that were not sent are held, rows without an answer are uncertain.
 
         Parameters
         ----------
         problem : str, optional
             Why the run stopped early; the run counts as failed then.
+        left : str
+            Why rows were not sent although nothing went wrong.
 
         Raises
         ------
@@ -190,7 +192,7 @@ class Outbox:
         with self._ledger.begin() as connection:
             lease.hold(connection)
             for states, end, reason, settle_slots in (
-                (NEVER_SENT, "held", problem or "not sent", sends.free),
+                (NEVER_SENT, "held", problem or left, sends.free),
                 (("in_flight",), "uncertain", problem or "no answer", sends.keep),
             ):
                 ending = select(outbox.c.id).where(outbox.c.run == run, outbox.c.state.in_(states))
@@ -221,7 +223,8 @@ class Outbox:
         if operations:
             query = query.where(outbox.c.operation.in_(operations))
         with self._ledger.read() as connection:
-            return [OutboxRow(*row) for row in connection.execute(query).all()]
+            rows: Any = connection.execute(query).all()
+            return [OutboxRow(*row) for row in rows]
 
     def next_batch_number(self, run: int) -> int:
         """One more than the highest batch of which something left."""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 from personalization.errors import LedgerError
 from personalization.ledger.engine import bulk_insert, location, one_of, outside_transactions
 from personalization.ledger.keys import KEY_BYTES, NONCE_BYTES, Keyring
+from personalization.ledger.replaced_addresses import FIELD, place_of_former, still_held
 from personalization.ledger.schema import now, to_micros, vault_items, vault_subjects
 from personalization.ledger.token_key import require_current
 
@@ -115,7 +116,8 @@ class Vault:
         with self._ledger.read() as connection:
             for chunk in _chunks(sorted(set(value_tokens))):
                 query = _SEALED.where(one_of(connection, vault_items.c.value_token, chunk)).order_by(*order)
-                for row in connection.execute(query).all():
+                found: Any = connection.execute(query).all()
+                for row in found:
                     subject, field, source, version, token, sealed, key_id, wrapped = row
                     if token in revealed:  # several people can share a value, such as a first name
                         continue
@@ -211,20 +213,39 @@ class Vault:
         if not changed:
             return 0
         data_keys = self._data_keys(connection, sorted({item.subject for item in changed}))
+        former = self._former(connection, [known[item.place] for item in changed if item.place in known])
         replaced = [dict(zip(_PLACE, item.place, strict=True)) for item in changed if item.place in known]
         if replaced:
             this_place = [vault_items.c[name] == bindparam(name) for name in _PLACE]
             connection.execute(delete(vault_items).where(*this_place), replaced)
         recorded_at = to_micros(now())
         rows = []
-        for item in changed:
-            version = known[item.place].version + 1 if item.place in known else 1
+        for item, version in [
+            *((item, known[item.place].version + 1 if item.place in known else 1) for item in changed),
+            *former,
+        ]:
             nonce = os.urandom(NONCE_BYTES)
             context = item_context(*item.place, version, item.value_token)
             ciphertext = nonce + data_keys[item.subject].encrypt(nonce, item.value.encode(), context)
             rows.append((*item.place, version, item.value_token, ciphertext, recorded_at))
         bulk_insert(connection, vault_items, _ITEM, rows)
-        return len(rows)
+        return len(changed)
+
+    def _former(self, connection: Connection, replaced: Sequence[Row]) -> list[tuple[VaultItem, int]]:
+        """Addresses that make way for others, but that a destination still knows: they are kept in another place."""
+        old = [row for row in replaced if row.field == FIELD]
+        held = still_held(connection, sorted({row.value_token for row in old}))
+        kept = []
+        for row in old:
+            if row.value_token not in held:
+                continue
+            places = vault_items.c
+            sealed = connection.execute(
+                _SEALED.where(places.subject == row.subject, places.field == row.field, places.source == row.source)
+            ).one()
+            place = place_of_former(row.source, row.version)
+            kept.append((VaultItem(row.subject, row.field, row.value_token, self._decrypt(sealed), place), row.version))
+        return kept
 
     def _data_keys(self, connection: Connection, subjects: list[str]) -> dict[str, AESGCM]:
         """The data keys of subjects; those who have none get one."""

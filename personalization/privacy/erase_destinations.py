@@ -33,7 +33,7 @@ def erase_everywhere(runtime: Runtime, work: Work) -> tuple[dict[str, int], dict
     failed: dict[str, str] = {}
     for name in runtime.program.destinations:
         try:
-            adapter = adapter_for(runtime.program, name, runtime.workspace)
+            adapter = adapter_for(runtime.program, name, runtime.workspace, ledger=runtime.ledger, urgent=True)
             addresses = sorted({*work.addresses, *former_addresses(runtime, adapter, name, work)})
             deleted[name] = adapter.erase(addresses, work.external_ids.get(name, ()))
         except (Postponed, Lost) as problem:

@@ -16,6 +16,7 @@ import duckdb
 from sqlalchemy import func, select
 
 from personalization.ledger.inbox_schema import inbox
+from personalization.ledger.outbox_retention import expire_rows, overdue_rows
 from personalization.ledger.requests import add_months
 from personalization.privacy.erase_files import without_rows
 from personalization.privacy.erase_warehouse import move_to_new_file
@@ -36,7 +37,7 @@ _WAREHOUSE = {
 
 @dataclass(frozen=True)
 class Expired:
-    """What was removed, by kind."""
+    """What was removed, by kind; `rows` of the landing zone by entity, and of the outbox as `export_rows`."""
 
     rows: dict[str, int]
     copies: int
@@ -59,6 +60,9 @@ def overdue(runtime: Runtime, at: datetime) -> dict[str, int]:
         bodies = int(connection.execute(query).scalar_one())
     if bodies:
         found["message_bodies"] = bodies
+    exported = overdue_rows(runtime.ledger, at - timedelta(days=runtime.program.settings.privacy.outbox_days))
+    if exported:
+        found["export_rows"] = exported
     return found
 
 
@@ -81,6 +85,9 @@ def expire(runtime: Runtime, at: datetime) -> Expired:
     bodies = runtime.ledger.inbox.expire_bodies(at - timedelta(days=settings.bodies_days))
     if bodies:
         runtime.ledger.vault(runtime.keys).compact()
+    exported = expire_rows(runtime.ledger, at - timedelta(days=settings.outbox_days))
+    if exported:
+        rows["export_rows"] = exported
     expired = Expired(rows, len(copies), bodies)
     if rows or copies or bodies:
         content = {"step": "retention", "rows": rows, "copies": len(copies), "bodies": bodies}

@@ -81,6 +81,9 @@ class Privacy(Model):
     )
     copies_days: int = Field(default=30, ge=1, description="copies made for people who asked are removed after this")
     bodies_days: int = Field(default=90, ge=1, description="bodies of webhook messages are removed after this")
+    outbox_days: int = Field(
+        default=400, ge=30, description="settled rows of export runs are removed after this; the books of runs stay"
+    )
 
 
 class Rules(Model):
@@ -493,6 +496,21 @@ class ResultsSettings(Model):
     )
 
 
+class RateLimits(Model):
+    """What a destination may be asked; without a setting the adapter's own limits count."""
+
+    connections: int | None = Field(default=None, gt=0, le=64, description="requests under way at the same time")
+    per_second: float | None = Field(default=None, gt=0, description="requests a second")
+    per_day: int | None = Field(default=None, gt=0, description="requests a day, in the program's time zone")
+    per_year: int | None = Field(default=None, gt=0, description="requests a calendar year, e.g. Salesforce's quota")
+    account: Name | None = Field(
+        default=None, description="destinations with the same account share its day and year; default: its own"
+    )
+    failures: int = Field(
+        default=10, gt=0, description="requests that fail in a row before the destination is left alone for a while"
+    )
+
+
 class DestinationModel(Model):
     """What all destinations have. `same_contacts` lists the settings that say how the platform is reached.
 
@@ -503,6 +521,7 @@ class DestinationModel(Model):
 
     fields: list[DestinationField]
     guard: Guard = Guard()
+    limits: RateLimits = RateLimits()
     mails: bool | None = Field(
         default=None,
         description="whether it mails the campaigns that name it, or only holds a copy; unset: a platform mails, and "

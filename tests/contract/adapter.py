@@ -173,10 +173,15 @@ class AdapterContract:
         runtime.ledger.vault(runtime.keys).put([VaultItem(shop.customer(3), "email", token, moved)])
         shop.rows[3]["email_token"] = token
         shop.decide()
-        # the old address is in the vault no more: what is left of it there is told, not forgotten
+        old = address(3)
+        assert runtime.ledger.vault(runtime.keys).reveal([shop.email(3)]) == {shop.email(3): old}, "until it is cleared"
         books = shop.export(self.destination).books
-        assert (books.planned, books.acked, books.invalid) == (2, 1, 1)
+        assert (books.planned, books.removes, books.acked) == (2, 1, 2)
         assert moved in self.held(platform)
+        assert old not in self.held(platform)
+        assert self.opted_out(platform) == set()
+        assert runtime.ledger.vault(runtime.keys).reveal([shop.email(3)]) == {}, "nobody needs it any more"
+        assert shop.export(self.destination).books.planned == 0
 
     @pytest.mark.parametrize("crash_at", CRASH_POINTS)
     def test_killed_anywhere_and_run_again(self, shop: Shop, platform: Any, killer: Killable, crash_at: str) -> None:

@@ -20,8 +20,10 @@ from personalization.ledger.generation import Generations
 from personalization.ledger.leases import Lease, LeaseLost
 from personalization.ledger.news import position
 from personalization.ledger.outbox import OpenRun, Outcome, RunHead
+from personalization.ledger.replaced_addresses import forget_cleared
 from personalization.stages.export.adapters.base import Adapter, Clock, DestinationError, Lost, Postponed
 from personalization.stages.export.adapters.registry import adapter_for, destination_of
+from personalization.stages.export.adapters.traffic import AllowanceUsedUp
 from personalization.stages.export.cut import Cut
 from personalization.stages.export.cut_watch import Watch
 from personalization.stages.export.delivery import Assignment, Delivery
@@ -84,7 +86,7 @@ def setup_destination(runtime: Runtime, name: str) -> list[str]:
     Returns what was made, in words. Raises `ExportError` when the destination can't be used.
     """
     destination_of(runtime.program, name)
-    adapter = adapter_for(runtime.program, name, runtime.workspace)
+    adapter = adapter_for(runtime.program, name, runtime.workspace, ledger=runtime.ledger)
     with runtime.ledger.leases.held(f"export:{name}") as lease:
         known = Contacts(runtime.ledger).fields(name)
         with _explained():
@@ -141,6 +143,7 @@ class _Export:
     def _deliver(self, lease: Lease, run: int, plan: Plan) -> Exported:
         """Send what was planned and close the run, with its problem when there was one."""
         made: list[str] = []
+        left = "not sent"
         try:
             if plan.sends:
                 adapter = self._adapter()
@@ -157,14 +160,18 @@ class _Export:
                     self._retract_late(lease, run, delivery)
         except LeaseLost:
             raise
+        except AllowanceUsedUp as used_up:  # no failure: what is held goes on when there is a new allowance
+            log.warning("%s: %s", self._name, used_up.message)
+            left = used_up.message
         except ExportError as error:
             crash_point("export.before_close")
             books = self._outbox.close(lease, run, problem=error.message)
             raise type(error)(f"{error.message} ({books.equation})", at=error.at, hint=error.hint) from None
         crash_point("export.before_close")
-        books = self._outbox.close(lease, run)
+        books = self._outbox.close(lease, run, left=left)
         self._marks.note()
         crash_point("export.after_close")
+        forget_cleared(self._ledger)
         return Exported(books, plan, made)
 
     def _take_over(self, lease: Lease) -> OpenRun | None:
@@ -216,7 +223,7 @@ class _Export:
         return Delivery(self._ledger, self._keys, adapter, cut, assignment, self._clock, self._frequency, late=late)
 
     def _adapter(self) -> Adapter:
-        return adapter_for(self._runtime.program, self._name, self._runtime.workspace, self._clock)
+        return adapter_for(self._runtime.program, self._name, self._runtime.workspace, self._clock, ledger=self._ledger)
 
     @cached_property
     def _cut(self) -> Cut:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from personalization.errors import ExportError
+from personalization.ledger import Ledger
 from personalization.program import Program
 from personalization.stages.export.adapters.base import Holding, Lost, Postponed
 from personalization.stages.export.adapters.registry import adapter_for
@@ -13,9 +14,9 @@ from personalization.workspace import Workspace
 __all__ = ["Holding", "holdings"]
 
 
-def holdings(program: Program, name: str, workspace: Workspace) -> Iterator[Holding]:
+def holdings(program: Program, name: str, workspace: Workspace, ledger: Ledger | None = None) -> Iterator[Holding]:
     """Every contact of a destination. Raises `ExportError` when it can't be read."""
     try:
-        yield from adapter_for(program, name, workspace).holdings()
+        yield from adapter_for(program, name, workspace, ledger=ledger).holdings()
     except (Lost, Postponed) as problem:
         raise ExportError(problem.reason, hint="only read; try again when it is up") from None

@@ -73,7 +73,8 @@ def reconcile(runtime: Runtime, *, actor: str, reason: str) -> list[Reconciled]:
 def _destination(runtime: Runtime, name: str, lease: Lease) -> Reconciled:
     ledger, keys = runtime.ledger, runtime.keys
     read = [
-        (normalise_email(holding.address), holding) for holding in holdings(runtime.program, name, runtime.workspace)
+        (normalise_email(holding.address), holding)
+        for holding in holdings(runtime.program, name, runtime.workspace, runtime.ledger)
     ]
     listed = [(address, holding) for address, holding in read if address]
     tokens = keys.tokens("email", [address for address, _ in listed])

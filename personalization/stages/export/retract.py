@@ -113,7 +113,7 @@ def _tell(runtime: Runtime, name: str, lease: Lease, clock: Clock) -> Told:
     else:
         run = outbox.start(lease, _head(runtime, name), rows)
         assignment = Assignment(name, _today(runtime).isoformat(), OPT_OUTS, run, lease)
-    adapter = adapter_for(runtime.program, name, runtime.workspace, clock)
+    adapter = adapter_for(runtime.program, name, runtime.workspace, clock, ledger=ledger, urgent=True)
     problem: ExportError | None = None
     try:
         _set_up(Contacts(ledger).fields(name), adapter, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 
@@ -11,6 +12,7 @@ from personalization.ledger.export_books import Books, ExportBooks
 from personalization.ledger.export_schema import acknowledged, leases, outbox
 from personalization.ledger.rejections import Rejections
 from personalization.ledger.schema import now
+from personalization.ledger.traffic import Circuit
 
 if TYPE_CHECKING:
     from personalization.runtime import Runtime
@@ -32,6 +34,10 @@ class Status:
         Contacts it refused and has not taken since.
     working : str or None
         The process that exports to it now.
+    circuit : str or None
+        Why nothing is asked of it for a while, and until when; or how often it failed in a row.
+    requests_today, requests_this_year : int
+        Of its account, as far as counted here.
     """
 
     destination: str
@@ -43,6 +49,9 @@ class Status:
     uncertain: int
     refused: int
     working: str | None
+    circuit: str | None
+    requests_today: int
+    requests_this_year: int
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "last": self.last.to_dict() if self.last else None}
@@ -50,6 +59,9 @@ class Status:
 
 def status_of(runtime: Runtime, name: str) -> Status:
     """How a destination stands. It is not asked: this is what the ledger knows."""
+    destination = runtime.program.destinations[name]
+    today = now().astimezone(ZoneInfo(runtime.program.settings.timezone)).date()
+    requests_today, this_year = runtime.ledger.traffic.requests(destination.limits.account or name, today)
     history = ExportBooks(runtime.ledger).history(destination=name, limit=1)
     known, rows, held = acknowledged.c, outbox.c, leases.c
     with runtime.ledger.read() as connection:
@@ -67,7 +79,7 @@ def status_of(runtime: Runtime, name: str) -> Status:
         ).scalar()
     return Status(
         destination=name,
-        platform=runtime.program.destinations[name].platform,
+        platform=destination.platform,
         last=history[0] if history else None,
         present=states.get("present", 0),
         removed=states.get("removed", 0),
@@ -75,4 +87,14 @@ def status_of(runtime: Runtime, name: str) -> Status:
         uncertain=uncertain,
         refused=len(Rejections(runtime.ledger).of(name)),
         working=working,
+        circuit=_in_words(runtime.ledger.traffic.circuit(name)),
+        requests_today=requests_today,
+        requests_this_year=this_year,
     )
+
+
+def _in_words(circuit: Circuit) -> str | None:
+    if not circuit.failures:
+        return None
+    when = f"left alone until {circuit.retry_at:%Y-%m-%d %H:%M:%S} UTC" if circuit.retry_at else "still asked"
+    return f"failed {circuit.failures} times in a row ({circuit.reason}), {when}"

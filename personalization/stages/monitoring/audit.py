@@ -67,7 +67,7 @@ def audit_destination(runtime: Runtime, name: str) -> Audit:
     """
     destination = runtime.program.destinations[name]
     believed = _believed(runtime, name)
-    held, twice = _by_token(runtime, holdings(runtime.program, name, runtime.workspace))
+    held, twice = _by_token(runtime, holdings(runtime.program, name, runtime.workspace, runtime.ledger))
     present = {token for token, row in believed.items() if row["state"] == "present"}
     audit = Audit(name, len(present), sum(holding.personalised for holding in held.values()))
     for token in sorted(present):

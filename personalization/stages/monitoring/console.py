@@ -120,6 +120,12 @@ def status_renderables(destinations: Sequence[Status]) -> Iterator[RenderableTyp
             table, each.destination, each.platform, last, *numbers, f"at work: {each.working}" if each.working else ""
         )
     yield table
+    for each in destinations:
+        if each.circuit:
+            yield Text(f"{each.destination}: {each.circuit}", style="yellow")
+        if each.requests_this_year:
+            today, year = each.requests_today, each.requests_this_year
+            yield Text(f"{each.destination}: {today:,} requests today, {year:,} this year", style="dim")
 
 
 def rejections_renderables(destination: str, rows: Sequence[dict[str, Any]]) -> Iterator[RenderableType]:

@@ -44,6 +44,7 @@ from personalization.stages.export.adapters.base import (
 )
 from personalization.stages.export.adapters.http import Answer
 from personalization.stages.export.adapters.sending import Sending, in_parallel
+from personalization.stages.export.adapters.traffic import Traffic
 
 SYNC_ROWS = 10  # "if less than that, then contact/sync api request should be used"
 READ_ROWS = 50  # contacts that are read before the exporter keeps its lease: twenty seconds at five requests a second
@@ -60,6 +61,8 @@ class ActiveCampaignAdapter:
         Of the destination, for messages.
     base_url, api_token : str
         Resolved from the environment.
+    traffic : Traffic, optional
+        What every request has to pass.
     clock : Clock, optional
         Replaced in tests.
     """
@@ -73,10 +76,11 @@ class ActiveCampaignAdapter:
         *,
         base_url: str,
         api_token: str,
+        traffic: Traffic | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._destination, self._name = destination, name
-        self._calls = Calls(destination, name, base_url=base_url, api_token=api_token, clock=clock)
+        self._calls = Calls(destination, name, base_url=base_url, api_token=api_token, traffic=traffic, clock=clock)
         self._http = self._calls.http
         self._queued: dict[str, list[Prepared]] = {}
         self._read: dict[int, Outcome] = {}

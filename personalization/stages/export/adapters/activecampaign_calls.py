@@ -17,6 +17,7 @@ from personalization.stages.export.adapters.activecampaign_shapes import (
 )
 from personalization.stages.export.adapters.base import Clock, DestinationError, Postponed
 from personalization.stages.export.adapters.http import Answer, Http, Pace
+from personalization.stages.export.adapters.traffic import Traffic
 
 CONNECTIONS = 5
 IMPORTS_A_MINUTE = 100
@@ -56,6 +57,8 @@ class Calls:
     base_url : str
         The account's URL, with or without /api/3.
     api_token : str
+    traffic : Traffic, optional
+        What every request has to pass.
     clock : Clock, optional
     """
 
@@ -66,6 +69,7 @@ class Calls:
         *,
         base_url: str,
         api_token: str,
+        traffic: Traffic | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._destination, self._name = destination, name
@@ -79,6 +83,7 @@ class Calls:
             key_hint=KEY_HINT,
             secrets=[api_token],
             pace=pace,
+            traffic=traffic,
             clock=clock,
         )
         # campaign reports by person are in the older API only, at the same account and under the same limit
@@ -90,6 +95,7 @@ class Calls:
             key_hint=KEY_HINT,
             secrets=[api_token],
             pace=pace,
+            traffic=traffic,
             clock=clock,
         )
         self._imports = Pace(IMPORTS_A_MINUTE, 61.0)

@@ -12,7 +12,6 @@ import logging
 import random
 import re
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,10 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from personalization.stages.export.adapters.base import Clock, DestinationError, Lost, Postponed
+from personalization.stages.export.adapters.pace import Pace
+from personalization.stages.export.adapters.traffic import AllowanceUsedUp, CircuitOpen, Traffic
+
+__all__ = ["Answer", "Bearer", "Http", "Pace", "Redactor", "TokenRefused"]
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 120.0
 ATTEMPTS = 6
@@ -71,32 +74,6 @@ class Bearer(AuthBase):
         return request
 
 
-class Pace:
-    """Keeps requests below a platform's rate: at most `requests` in any `seconds`, however many threads ask.
-
-    Parameters
-    ----------
-    requests : int
-    seconds : float
-    """
-
-    def __init__(self, requests: int, seconds: float) -> None:
-        self._seconds = seconds
-        self._begun: deque[float] = deque(maxlen=requests)
-        self._lock = threading.Lock()
-
-    def wait(self, clock: Clock) -> None:
-        """Return when the next request may begin."""
-        with self._lock:
-            now = clock.monotonic()
-            begin = now
-            if len(self._begun) == self._begun.maxlen:
-                begin = max(now, self._begun[0] + self._seconds)
-            self._begun.append(begin)
-        if begin > now:
-            clock.sleep(begin - now)
-
-
 class Http:
     """A platform's HTTP API.
 
@@ -126,6 +103,8 @@ class Http:
         What to do when the platform refuses the key.
     read_seconds : float
         How long an answer may take.
+    traffic : Traffic, optional
+        Counts requests, keeps the allowances of the program, and leaves a platform alone that is down.
     clock : Clock
         Replaced in tests.
     """
@@ -145,8 +124,11 @@ class Http:
         special: Callable[[int, Any], Exception | None] | None = None,
         renew: Callable[[], bool] | None = None,
         read_seconds: float = READ_SECONDS,
+        traffic: Traffic | None = None,
         clock: Clock | None = None,
     ) -> None:
+        self._traffic = traffic
+        connections = (traffic.connections if traffic else None) or connections
         self.platform, self.connections = platform, connections
         self.clock = clock or Clock()
         self.redact = Redactor([*secrets, *(auth if isinstance(auth, tuple) else ())])
@@ -199,10 +181,17 @@ class Http:
         for attempt in range(ATTEMPTS):
             if self._pace:
                 self._pace.wait(self.clock)
+            try:
+                if self._traffic:
+                    self._traffic.before(self.clock)
+            except (AllowanceUsedUp, CircuitOpen):
+                if isinstance(failure, Lost):
+                    break
+                raise
             if deadline is not None and self.clock.monotonic() >= deadline:
                 break
             try:
-                return self._once(method, path, body, form, soap, query, what)
+                return self._counted(method, path, body, form, soap, query, what)
             except Postponed as postponed:
                 # what may have been applied stays so when a later attempt is refused
                 failure = failure if isinstance(failure, Lost) else postponed
@@ -243,6 +232,24 @@ class Http:
         if not answer.ok:
             raise Lost(f"{self.platform}: results can't be fetched: status {answer.status_code}")
         return answer.content
+
+    def _counted(self, *request: Any) -> Answer:
+        """One attempt, of which the circuit breaker is told the end."""
+        if self._traffic is None:
+            return self._once(*request)
+        try:
+            answer = self._once(*request)
+        except (_Unreachable, Lost) as failure:
+            self._traffic.failed(failure.reason, self.clock)
+            raise
+        except Postponed:
+            self._traffic.undecided()
+            raise
+        except DestinationError:
+            self._traffic.answered()
+            raise
+        self._traffic.answered()
+        return answer
 
     def _once(self, method: str, path: str, body: Any, form: Any, soap: Any, query: Any, what: str) -> Answer:
         headers = {**self._headers, "Accept": "application/json"}

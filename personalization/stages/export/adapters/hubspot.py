@@ -28,6 +28,7 @@ from personalization.stages.export.adapters.hubspot_rows import Rows
 from personalization.stages.export.adapters.hubspot_segments import HubspotSegments
 from personalization.stages.export.adapters.hubspot_setup import Setup
 from personalization.stages.export.adapters.hubspot_shapes import MOST, Paths, Record, special, wanted
+from personalization.stages.export.adapters.traffic import Traffic
 
 BASE_URL = "https://api.hubapi.com"
 CONNECTIONS = 8
@@ -48,6 +49,8 @@ class HubspotAdapter:
         Resolved from the environment.
     base_url : str, optional
         Default: HubSpot's.
+    traffic : Traffic, optional
+        What every request has to pass.
     clock : Clock, optional
         Replaced in tests.
     """
@@ -61,6 +64,7 @@ class HubspotAdapter:
         *,
         token: str,
         base_url: str | None = None,
+        traffic: Traffic | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._destination = destination
@@ -73,6 +77,7 @@ class HubspotAdapter:
             pace=Pace(destination.requests_per_10_seconds, 10.0),
             special=special,
             key_hint=KEY_HINT,
+            traffic=traffic,
             clock=clock,
         )
         paths = Paths(destination.api_version)

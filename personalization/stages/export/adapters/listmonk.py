@@ -36,6 +36,7 @@ from personalization.stages.export.adapters.listmonk_shapes import (
     words,
 )
 from personalization.stages.export.adapters.sending import Sending, in_parallel
+from personalization.stages.export.adapters.traffic import Traffic
 
 SINGLE_ROWS = 50  # up to this many new contacts are added one by one: an import mails the administrators each time
 LIMITS = Limits(rows=10_000, urgent_rows=500, open_batches=1, patience=1800.0)  # an import commits 10,000 rows at once
@@ -54,6 +55,8 @@ class ListmonkAdapter:
         Of the destination, for messages.
     base_url, api_user, api_token : str
         Resolved from the environment.
+    traffic : Traffic, optional
+        What every request has to pass.
     clock : Clock, optional
         Replaced in tests.
     """
@@ -68,10 +71,13 @@ class ListmonkAdapter:
         base_url: str,
         api_user: str,
         api_token: str,
+        traffic: Traffic | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._destination, self._name = destination, name
-        self._server = Server(destination, name, base_url=base_url, api_user=api_user, api_token=api_token, clock=clock)
+        self._server = Server(
+            destination, name, base_url=base_url, api_user=api_user, api_token=api_token, traffic=traffic, clock=clock
+        )
         self._http = self._server.http
         self._imports_work = True
         self._lines: dict[str, list[int]] = {}

@@ -10,6 +10,7 @@ from personalization.program.models import ListmonkDestination
 from personalization.stages.export.adapters.base import Clock, DestinationError, Postponed
 from personalization.stages.export.adapters.http import Answer, Http
 from personalization.stages.export.adapters.listmonk_shapes import EXTERNAL_ID, Subscriber, queries, subscriber, words
+from personalization.stages.export.adapters.traffic import Traffic
 
 CONNECTIONS = 8  # listmonk names no limit; this leaves a small server and its database room for others
 BUSY_SECONDS = 5.0
@@ -31,6 +32,8 @@ class Server:
     base_url : str
         With or without /api at its end.
     api_user, api_token : str
+    traffic : Traffic, optional
+        What every request has to pass.
     clock : Clock, optional
     """
 
@@ -42,6 +45,7 @@ class Server:
         base_url: str,
         api_user: str,
         api_token: str,
+        traffic: Traffic | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._destination, self._name = destination, name
@@ -51,6 +55,7 @@ class Server:
             auth=(api_user, api_token),
             connections=CONNECTIONS,
             key_hint=KEY_HINT,
+            traffic=traffic,
             clock=clock,
         )
         self._list: dict[str, Any] | None = None

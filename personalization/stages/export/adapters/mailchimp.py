@@ -36,6 +36,7 @@ from personalization.stages.export.adapters.mailchimp_shapes import (
     subscriber_hash,
     words,
 )
+from personalization.stages.export.adapters.traffic import Traffic
 
 CONNECTIONS = 8  # Mailchimp allows 10 at once for an account, and other programs may use it too
 DIRECT_ROWS = 50  # up to this many, single requests are answered sooner than a batch is taken from the queue
@@ -57,6 +58,8 @@ class MailchimpAdapter:
         Resolved from the environment.
     base_url : str, optional
         Default: the data centre at the end of the key.
+    traffic : Traffic, optional
+        What every request has to pass.
     clock : Clock, optional
         Replaced in tests.
     """
@@ -70,6 +73,7 @@ class MailchimpAdapter:
         *,
         api_key: str,
         base_url: str | None = None,
+        traffic: Traffic | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._destination, self._name = destination, name
@@ -81,6 +85,7 @@ class MailchimpAdapter:
             connections=CONNECTIONS,
             key_hint=KEY_HINT,
             bare_403_slows=True,
+            traffic=traffic,
             clock=clock,
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from personalization.errors import ExportError, ProgramError, did_you_mean
 from personalization.program import Program, resolve_secret
@@ -31,7 +33,11 @@ from personalization.stages.export.adapters import (
     salesforce_shapes,
 )
 from personalization.stages.export.adapters.base import Adapter, Clock, Limits
+from personalization.stages.export.adapters.traffic import Traffic
 from personalization.workspace import Workspace
+
+if TYPE_CHECKING:
+    from personalization.ledger import Ledger
 
 _LIMITS: dict[str, Limits] = {
     "csv": csv.LIMITS,
@@ -98,14 +104,37 @@ def mapping_version(destination: Destination) -> str:
 
     How the platform is reached is left out: the same list behind another address knows the same contacts.
     """
-    no_contact = {*destination.same_contacts, "mails", "results", "native_segments"}
+    no_contact = {*destination.same_contacts, "mails", "results", "native_segments", "limits"}
     content = destination.model_dump(mode="json", exclude=no_contact)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def adapter_for(program: Program, name: str, workspace: Workspace, clock: Clock | None = None) -> Adapter:
-    """The adapter of a destination, ready to work. Raises `ProgramError` when a secret is not set."""
+def adapter_for(
+    program: Program,
+    name: str,
+    workspace: Workspace,
+    clock: Clock | None = None,
+    *,
+    ledger: Ledger | None = None,
+    urgent: bool = False,
+) -> Adapter:
+    """The adapter of a destination, ready to work.
+
+    Parameters
+    ----------
+    ledger : Ledger, optional
+        Keeps count of requests and failures; without it neither allowances nor circuit breaker are there.
+    urgent : bool
+        Requests are tried also while the destination is left alone after failures: for opt-outs.
+
+    Raises
+    ------
+    ProgramError
+        A secret is not set.
+    """
     destination = destination_of(program, name)
+    timezone = ZoneInfo(program.settings.timezone)
+    traffic = Traffic(name, destination.limits, ledger, timezone, urgent=urgent) if ledger else None
     if isinstance(destination, CsvDestination):
         return csv.CsvAdapter(destination, name, csv_folder(destination, name, workspace))
 
@@ -117,13 +146,13 @@ def adapter_for(program: Program, name: str, workspace: Workspace, clock: Clock 
     if isinstance(destination, HubspotDestination):
         token = secret("access_token")
         base_url = secret("base_url") if destination.base_url else None
-        return hubspot.HubspotAdapter(destination, name, token=token, base_url=base_url, clock=clock)
+        return hubspot.HubspotAdapter(destination, name, token=token, base_url=base_url, traffic=traffic, clock=clock)
     if isinstance(destination, ListmonkDestination):
         account = {key: secret(key) for key in ("api_user", "api_token", "base_url")}
-        return listmonk.ListmonkAdapter(destination, name, **account, clock=clock)
+        return listmonk.ListmonkAdapter(destination, name, **account, traffic=traffic, clock=clock)
     if isinstance(destination, ActiveCampaignDestination):
         account = {key: secret(key) for key in ("api_token", "base_url")}
-        return activecampaign.ActiveCampaignAdapter(destination, name, **account, clock=clock)
+        return activecampaign.ActiveCampaignAdapter(destination, name, **account, traffic=traffic, clock=clock)
     if isinstance(destination, SalesforceDestination):
         return salesforce.SalesforceAdapter(
             destination,
@@ -132,11 +161,14 @@ def adapter_for(program: Program, name: str, workspace: Workspace, clock: Clock 
             client_secret=secret("client_secret"),
             base_url=secret("base_url") if destination.base_url else None,
             token_file=workspace.state / "tokens" / f"{name}.json",
+            traffic=traffic,
             clock=clock,
         )
     api_key = secret("api_key")
     base_url = secret("base_url") if destination.base_url else None
-    return mailchimp.MailchimpAdapter(destination, name, api_key=api_key, base_url=base_url, clock=clock)
+    return mailchimp.MailchimpAdapter(
+        destination, name, api_key=api_key, base_url=base_url, traffic=traffic, clock=clock
+    )
 
 
 def csv_folder(destination: CsvDestination, name: str, workspace: Workspace) -> Path:

@@ -32,6 +32,7 @@ from personalization.stages.export.adapters.salesforce_shapes import Row, differ
 from personalization.stages.export.adapters.salesforce_soap import Soap, by_address
 from personalization.stages.export.adapters.salesforce_soap import special as soap_special
 from personalization.stages.export.adapters.salesforce_token import KEY_HINT, Token
+from personalization.stages.export.adapters.traffic import Traffic
 
 LIMITS = Limits(rows=LATER, urgent_rows=AT_ONCE, open_batches=5, text_bytes=4_000, patience=1800.0)
 CONNECTIONS = 4
@@ -51,6 +52,8 @@ class SalesforceAdapter:
         Instead of the three addresses that the subdomain makes.
     token_file : Path, optional
         Where a token is kept for the next process.
+    traffic : Traffic, optional
+        What every request has to pass.
     clock : Clock, optional
         Replaced in tests.
     """
@@ -66,6 +69,7 @@ class SalesforceAdapter:
         client_secret: str,
         base_url: str | None = None,
         token_file: Path | None = None,
+        traffic: Traffic | None = None,
         clock: Clock | None = None,
     ) -> None:
         def url(service: str) -> str:
@@ -73,7 +77,13 @@ class SalesforceAdapter:
 
         self._destination = destination
         self._token = Token(
-            url("auth"), client_id, client_secret, account_id=destination.account_id, keep=token_file, clock=clock
+            url("auth"),
+            client_id,
+            client_secret,
+            account_id=destination.account_id,
+            keep=token_file,
+            traffic=traffic,
+            clock=clock,
         )
         self._http = Http(
             "Salesforce",
@@ -84,6 +94,7 @@ class SalesforceAdapter:
             special=special,
             renew=self._token.renew,
             key_hint=f"{KEY_HINT}; and the scopes that docs/export.md lists",
+            traffic=traffic,
             clock=clock,
         )
         soap_http = Http(
@@ -94,6 +105,7 @@ class SalesforceAdapter:
             connections=CONNECTIONS,
             special=soap_special,
             key_hint=KEY_HINT,
+            traffic=traffic,
             clock=clock,
         )
         for http in (self._http, soap_http):

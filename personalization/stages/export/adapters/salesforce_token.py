@@ -17,6 +17,7 @@ from requests.auth import AuthBase
 
 from personalization.stages.export.adapters.base import Clock, DestinationError
 from personalization.stages.export.adapters.http import Http
+from personalization.stages.export.adapters.traffic import Traffic
 
 MARGIN_SECONDS = 30.0
 KEY_HINT = (
@@ -51,11 +52,19 @@ class Token(AuthBase):
         *,
         account_id: str | None,
         keep: Path | None,
+        traffic: Traffic | None = None,
         clock: Clock | None = None,
     ) -> None:
         secrets = [client_id, client_secret]
         self._http = Http(
-            "Salesforce", url, auth=_Nothing(), secrets=secrets, connections=1, key_hint=KEY_HINT, clock=clock
+            "Salesforce",
+            url,
+            auth=_Nothing(),
+            secrets=secrets,
+            connections=1,
+            key_hint=KEY_HINT,
+            traffic=traffic,
+            clock=clock,
         )
         self._credentials = {"client_id": client_id, "client_secret": client_secret}
         if account_id:
