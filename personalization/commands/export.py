@@ -65,19 +65,39 @@ def plan(destinations: Destinations = None, as_of: AsOfOption = None, as_json: J
 
 @app.command()
 def reconcile(
-    by: Annotated[str, typer.Option("--by", help="Who decides it; kept in the ledger.")],
-    why: Annotated[str, typer.Option("--why", help="Why; kept in the ledger.")],
+    destinations: Destinations = None,
+    show: Annotated[
+        bool, typer.Option("--plan", help="Read destinations back and show what a repair would do. Changes nothing.")
+    ] = False,
+    repair_hash: Annotated[
+        str | None, typer.Option("--repair", metavar="HASH", help="Let the next export do exactly this repair.")
+    ] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who decides it; kept in the ledger.")] = None,
+    why: Annotated[str | None, typer.Option("--why", help="Why; kept in the ledger.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """After the ledger was restored from a backup: take over from the destinations what it has forgotten.
+    """Compare what destinations hold with what they should; or take over what a restored ledger has forgotten.
 
-    Opt-outs there become suppressions here; whoever is in an audience counts as mailed. Then exports work again.
+    With --plan: missing, extra, stale, duplicate and wrongly active contacts, each seen twice, by audience and field.
+    With --repair HASH: marks these contacts, and the next export sends, clears or opts out; nobody is subscribed.
+
+    With neither, after the ledger was restored from a backup: opt-outs there become suppressions here; whoever is in an
+    audience counts as mailed. Then exports work again.
     """
     from dataclasses import asdict
 
     from personalization.stages.export.reconcile import reconcile as take_over
 
-    found = take_over(current_runtime(), actor=by, reason=why)
+    runtime = current_runtime()
+    if show:
+        _show_repairs(runtime, _named(runtime, destinations), as_json)
+        return
+    if by is None or why is None:
+        raise typer.BadParameter("say who decides it and why: --by NAME --why REASON; or only look: --plan")
+    if repair_hash is not None:
+        _repair(runtime, _named(runtime, destinations), repair_hash, by, why, as_json)
+        return
+    found = take_over(runtime, actor=by, reason=why)
     if as_json:
         print_json([asdict(each) for each in found])
         return
@@ -202,6 +222,31 @@ def _named(runtime: Runtime, names: Sequence[str] | None) -> list[str]:
     for name in names or ():
         destination_of(runtime.program, name)
     return list(names or runtime.program.destinations)
+
+
+def _show_repairs(runtime: Runtime, names: Sequence[str], as_json: bool) -> None:
+    from personalization.stages.monitoring.console import repair_renderables
+    from personalization.stages.monitoring.repair import plan_repair
+
+    found = [plan_repair(runtime, name) for name in names]
+    if as_json:
+        print_json([each.to_dict() for each in found])
+        return
+    for each in found:
+        for renderable in repair_renderables(each):
+            out.print(renderable)
+
+
+def _repair(runtime: Runtime, names: Sequence[str], repair_hash: str, by: str, why: str, as_json: bool) -> None:
+    from personalization.stages.monitoring.repair import repair
+
+    if len(names) != 1:
+        raise typer.BadParameter("a repair is of one destination: name it")
+    done = repair(runtime, names[0], repair_hash, actor=by, reason=why)
+    if as_json:
+        print_json(done.to_dict())
+        return
+    out.print(f"{names[0]}: {len(done.marked):,} contacts are put right by the next export")
 
 
 def _materialise(

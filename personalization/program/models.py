@@ -506,6 +506,9 @@ class RateLimits(Model):
     account: Name | None = Field(
         default=None, description="destinations with the same account share its day and year; default: its own"
     )
+    consistency_seconds: float | None = Field(
+        default=None, ge=0, description="how long a confirmed change may take to be seen: an audit reads twice"
+    )
     failures: int = Field(
         default=10, gt=0, description="requests that fail in a row before the destination is left alone for a while"
     )

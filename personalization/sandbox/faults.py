@@ -15,6 +15,7 @@ Kind = Literal[
     "hang_after",  # apply it, then answer only after `seconds`
     "slow",  # wait `seconds`, then apply and answer
     "twice",  # apply it two times, answer once
+    "stale",  # answer a read as the same read was answered before: what changed since is not seen yet
 ]
 
 

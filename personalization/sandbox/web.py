@@ -26,6 +26,7 @@ from personalization.sandbox.store import Store
 
 _EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _MAX_LOG = 10_000
+_MAX_REMEMBERED = 100
 
 
 class PlatformSandbox:
@@ -51,6 +52,7 @@ class PlatformSandbox:
         self._latency = latency
         self._under_way = 0
         self._log: list[dict[str, Any]] = []
+        self._answered: dict[str, Answer] = {}
 
     def refuses(self, request: Request, path: str) -> Answer | None:
         """The answer to a request that is not let in: no key, a wrong one, too many requests; None lets it in."""
@@ -142,7 +144,18 @@ class PlatformSandbox:
             return self.response(refusal)
         if fault:
             return await _FAULTY[fault.kind](self, request, path, fault)
-        return self.response(await self.answer(request, path))
+        answer = await self.answer(request, path)
+        if request.method == "GET":
+            self._remember(request, answer)
+        return self.response(answer)
+
+    def _remember(self, request: Request, answer: Answer) -> None:
+        """What reads were answered last: for reads that don't see yet what changed since."""
+        key = str(request.url)
+        self._answered.pop(key, None)
+        self._answered[key] = answer
+        if len(self._answered) > _MAX_REMEMBERED:
+            del self._answered[next(iter(self._answered))]
 
     async def _script_faults(self, request: Request) -> Response:
         if request.method == "DELETE":
@@ -158,6 +171,7 @@ class PlatformSandbox:
         self.faults.clear()
         self.forget()
         self._log.clear()
+        self._answered.clear()
         return Response(status_code=204)
 
     async def _send_campaign(self, request: Request) -> Response:
@@ -211,6 +225,10 @@ class PlatformSandbox:
     async def _fault_truncated(self, request: Request, path: str, fault: Fault) -> Response:
         return _Truncated(await self.answer(request, path))
 
+    async def _fault_stale(self, request: Request, path: str, fault: Fault) -> Response:
+        known = self._answered.get(str(request.url))
+        return self.response(known or await self.answer(request, path))
+
     async def _fault_reset(self, request: Request, path: str, fault: Fault) -> Response:
         abort_connection(request.scope)
         raise ClientDisconnect
@@ -250,6 +268,7 @@ _FAULTY: dict[str, _Faulty] = {
     "hang_after": PlatformSandbox._fault_hang_after,
     "slow": PlatformSandbox._fault_slow,
     "twice": PlatformSandbox._fault_twice,
+    "stale": PlatformSandbox._fault_stale,
 }
 
 

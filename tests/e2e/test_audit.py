@@ -14,6 +14,7 @@ import requests
 from personalization.ledger import ConsentEvent
 from personalization.ledger.contacts import Contacts
 from personalization.runtime import Runtime
+from personalization.stages.export.adapters.base import Clock
 from personalization.stages.monitoring.audit import KINDS, audit_destination
 from personalization.workspace import Workspace
 from tests.e2e.conftest import Line
@@ -36,7 +37,7 @@ def shop(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Runtime:
 
 
 def found(runtime: Runtime, name: str) -> dict[str, int]:
-    counts = audit_destination(runtime, name).counts
+    counts = audit_destination(runtime, name, clock=Clock(sleep=lambda _: None)).counts
     return {kind: counts[kind] for kind in KINDS if counts[kind]}
 
 

@@ -7,6 +7,7 @@ sampled by the destination's own token, never by address.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -18,6 +19,8 @@ from sqlalchemy import select
 from personalization.ledger import normalise_email
 from personalization.ledger.export_schema import acknowledged
 from personalization.program.models import Destination
+from personalization.stages.export.adapters.base import Clock
+from personalization.stages.export.adapters.registry import limits_of
 from personalization.stages.export.cut import Contact, Cut
 from personalization.stages.export.holdings import Holding, holdings
 from personalization.stages.export.planner import read_identity
@@ -35,6 +38,16 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True)
+class Difference:
+    """One contact that is not as believed: in which campaign's audience, and which fields differ where it is stale."""
+
+    kind: str
+    token: str
+    audience: str = ""
+    fields: tuple[str, ...] = ()
+
+
 @dataclass
 class Audit:
     """One destination's findings. `source` and `found` are the totals that are compared."""
@@ -44,19 +57,38 @@ class Audit:
     found: int
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     samples: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    differences: list[Difference] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
         return not any(self.counts.values())
 
-    def add(self, kind: str, token: str) -> None:
+    @property
+    def by_audience(self) -> dict[str, dict[str, int]]:
+        """Findings by campaign and kind; contacts in no audience are under an empty name."""
+        found: dict[str, dict[str, int]] = {}
+        for each in self.differences:
+            kinds = found.setdefault(each.audience, dict.fromkeys(KINDS, 0))
+            kinds[each.kind] += 1
+        return dict(sorted(found.items()))
+
+    @property
+    def by_field(self) -> dict[str, int]:
+        """How many stale contacts have another value there, by field."""
+        return dict(sorted(Counter(name for each in self.differences for name in each.fields).items()))
+
+    def add(self, kind: str, token: str, audience: str = "", fields: tuple[str, ...] = ()) -> None:
         self.counts[kind] += 1
+        self.differences.append(Difference(kind, token, audience, fields))
         if len(self.samples[kind]) < SAMPLES:
             self.samples[kind].append(token)
 
 
-def audit_destination(runtime: Runtime, name: str) -> Audit:
+def audit_destination(runtime: Runtime, name: str, *, clock: Clock | None = None) -> Audit:
     """Read a destination back and compare it, contact by contact.
+
+    A platform may show a change only a while after it has confirmed it. So when anything differs everything is read
+    once more after that while, and a difference counts only when both reads show it.
 
     Raises
     ------
@@ -65,22 +97,39 @@ def audit_destination(runtime: Runtime, name: str) -> Audit:
     LedgerError
         What it acknowledged, or who opted out, can't be read.
     """
+    first = _read(runtime, name)
+    if first.clean:
+        return first
+    destination = runtime.program.destinations[name]
+    set_to = destination.limits.consistency_seconds
+    (clock or Clock()).sleep(limits_of(destination).consistency if set_to is None else set_to)
+    seen = {(each.kind, each.token) for each in first.differences}
+    second = _read(runtime, name)
+    confirmed = Audit(name, second.source, second.found)
+    for each in second.differences:
+        if (each.kind, each.token) in seen:
+            confirmed.add(each.kind, each.token, each.audience, each.fields)
+    return confirmed
+
+
+def _read(runtime: Runtime, name: str) -> Audit:
     destination = runtime.program.destinations[name]
     believed = _believed(runtime, name)
     held, twice = _by_token(runtime, holdings(runtime.program, name, runtime.workspace, runtime.ledger))
     present = {token for token, row in believed.items() if row["state"] == "present"}
     audit = Audit(name, len(present), sum(holding.personalised for holding in held.values()))
+    audience = {token: believed[token]["campaign"] or "" for token in present}
     for token in sorted(present):
         if token not in held:
-            audit.add("missing", token)
-        elif not _agrees(destination, json.loads(believed[token]["payload"]), held[token]):
-            audit.add("stale", token)
+            audit.add("missing", token, audience[token])
+        elif differing := _differing(destination, json.loads(believed[token]["payload"]), held[token]):
+            audit.add("stale", token, audience[token], differing)
     for token in sorted(token for token, holding in held.items() if holding.personalised and token not in present):
-        audit.add("extra", token)
+        audit.add("extra", token, _campaign_there(destination, held[token]))
     for token in twice:
-        audit.add("duplicate", token)
+        audit.add("duplicate", token, audience.get(token, ""))
     for token in sorted(_opted_out(runtime, believed, held)):
-        audit.add("opted_out_but_active", token)
+        audit.add("opted_out_but_active", token, audience.get(token, ""))
     return audit
 
 
@@ -98,7 +147,7 @@ def audit_rows(month: str, audits: Iterable[Audit]) -> pa.Table:
 def _believed(runtime: Runtime, name: str) -> dict[str, dict[str, Any]]:
     columns = acknowledged.c
     query = select(
-        columns.address_token, columns.customer_token, columns.purpose, columns.state, columns.payload
+        *(columns[name] for name in ("address_token", "customer_token", "campaign", "purpose", "state", "payload"))
     ).where(columns.destination == name)
     with runtime.ledger.read() as connection:
         return {row.address_token: dict(row._mapping) for row in connection.execute(query)}
@@ -118,14 +167,23 @@ def _by_token(runtime: Runtime, found: Iterable[Holding]) -> tuple[dict[str, Hol
     return held, twice
 
 
-def _agrees(destination: Destination, expected: dict[str, str | None], holding: Holding) -> bool:
+def _differing(destination: Destination, expected: dict[str, str | None], holding: Holding) -> tuple[str, ...]:
+    """The fields that hold something else than acknowledged."""
+    found = []
     for mapped in destination.fields:
         value = expected.get(mapped.name)
         if value is None and mapped.null == "keep":
             continue  # whatever the platform has is meant to stay
         if not _same(value or "", holding.values.get(mapped.name, "")):
-            return False
-    return True
+            found.append(mapped.name)
+    return tuple(found)
+
+
+def _campaign_there(destination: Destination, holding: Holding) -> str:
+    for mapped in destination.fields:
+        if mapped.column == "campaign":
+            return holding.values.get(mapped.name, "")
+    return ""
 
 
 def _same(expected: str, found: str) -> bool:

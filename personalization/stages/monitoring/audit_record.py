@@ -33,4 +33,15 @@ def audit_table(audits: Sequence[Audit]) -> str:
             if count:
                 samples = ", ".join(f"`{token}`" for token in audit.samples[kind])
                 rows.append((audit.destination, KINDS[kind], f"{count:,} of {totals}", samples))
-    return "\n".join(table(["destination", "finding", "contacts", "some of them"], rows))
+    lines = table(["destination", "finding", "contacts", "some of them"], rows)
+    where = [
+        (audit.destination, audience or "none", *(f"{count:,}" for count in counts.values()))
+        for audit in audits
+        for audience, counts in audit.by_audience.items()
+    ]
+    if where:
+        lines += ["", *table(["destination", "audience", *(kind.replace("_", " ") for kind in KINDS)], where)]
+    fields = [(audit.destination, name, f"{count:,}") for audit in audits for name, count in audit.by_field.items()]
+    if fields:
+        lines += ["", *table(["destination", "field", "contacts with another value"], fields)]
+    return "\n".join(lines)

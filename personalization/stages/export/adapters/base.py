@@ -58,6 +58,8 @@ class Limits:
         Longest text value in UTF-8 bytes.
     patience : float
         Seconds to wait for a platform to take, or to finish, a batch.
+    consistency : float
+        Seconds after which a read shows what was confirmed before.
     """
 
     rows: int | None = None
@@ -65,6 +67,7 @@ class Limits:
     open_batches: int = 1
     text_bytes: int | None = None
     patience: float = 900.0
+    consistency: float = 10.0
 
 
 OptOutReason = Literal["unsubscribed", "bounced", "complained"]

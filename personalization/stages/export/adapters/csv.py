@@ -29,7 +29,7 @@ from personalization.stages.export.adapters.base import (
     Sent,
 )
 
-LIMITS = Limits()
+LIMITS = Limits(consistency=0.0)
 MANIFEST = "manifest.json"
 UPSERTS, REMOVALS, SUPPRESSIONS = "upserts.csv", "removals.csv", "suppressions.csv"
 _FILE_OF = {"add": UPSERTS, "change": UPSERTS, "remove": REMOVALS, "retract": SUPPRESSIONS}
