@@ -510,7 +510,7 @@ class RateLimits(Model):
         default=None, ge=0, description="how long a confirmed change may take to be seen: an audit reads twice"
     )
     failures: int = Field(
-        default=10, gt=0, description="requests that fail in a row before the destination is left alone for a while"
+        default=20, gt=0, description="requests that fail in a row before the destination is left alone for a while"
     )
 
 

@@ -11,7 +11,7 @@ from datetime import date, tzinfo
 from typing import TYPE_CHECKING
 
 from personalization.program.models import RateLimits
-from personalization.stages.export.adapters.base import Clock, DestinationError
+from personalization.stages.export.adapters.base import Clock, DestinationError, Postponed
 from personalization.stages.export.adapters.pace import Pace
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class AllowanceUsedUp(DestinationError):
     """No more requests are allowed today, or this year. What was not sent is held, and the next run goes on."""
 
 
-class CircuitOpen(DestinationError):
-    """The platform failed again and again, and is left alone for a while."""
+class CircuitOpen(Postponed):
+    """The platform failed again and again, and is left alone for a while. A run that is under way waits for its end."""
 
 
 class Traffic:
@@ -96,8 +96,8 @@ class Traffic:
         if self._probing or (clock.now() < circuit.retry_at and not self._urgent):
             raise CircuitOpen(
                 f"'{self._name}' failed {circuit.failures} times in a row, last: {circuit.reason}. Nothing is asked of "
-                f"it until {circuit.retry_at:%Y-%m-%d %H:%M:%S} UTC",
-                hint="see `personalization export status`; a run after that tries one request first",
+                f"it until {circuit.retry_at:%Y-%m-%d %H:%M:%S} UTC, then one request is tried",
+                max(1.0, (circuit.retry_at - clock.now()).total_seconds()),
             )
         self._probing = True
 
