@@ -122,7 +122,7 @@ class Vault:
                     if token in revealed:  # several people can share a value, such as a first name
                         continue
                     cipher = AESGCM(self._keys.unwrap(wrapped, subject.encode(), key_id))
-                    context = _item_context(subject, field, source, version, token)
+                    context = item_context(subject, field, source, version, token)
                     try:
                         value = cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context)
                     except InvalidTag:

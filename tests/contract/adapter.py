@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from personalization.errors import ExportError
+from personalization.errors import ExportError, LedgerError
+from personalization.stages.export.adapters.base import Clock
 from personalization.stages.export.adapters.registry import adapter_for
+from personalization.stages.export.exporter import setup_destination
 from tests.export.killable import Killable, killable
 from tests.export.shop import DAY, Shop, address
+from tests.export.test_generation import back_up, restore
 
 CRASH_POINTS = (
     "export.after_lease",
@@ -247,3 +253,99 @@ class AdapterContract:
         }
         assert adapter.erase(addresses, external) == 0, "an interrupted erasure can be repeated"
         assert adapter.shown([address(1)], external) == []
+
+    def test_the_guard_stops_before_the_first_request(self, shop: Shop, platform: Any) -> None:
+        """Invariant 25: nobody is wanted any more."""
+        shop.export(self.destination)
+        before = self.touched(platform)
+        for row in shop.rows.values():
+            row["outcome"] = "withheld"
+        shop.decide()
+        with pytest.raises(ExportError, match="stopped before its first request"):
+            shop.export(self.destination)
+        assert self.touched(platform) == before
+        books = shop.export(self.destination, override_guard="Ada: it has ended").books
+        assert (books.removes, books.override) == (self.customers, "Ada: it has ended")
+
+    def test_of_two_exporters_one_works(self, shop: Shop, platform: Any) -> None:
+        """Invariant 30."""
+        before = self.touched(platform)
+        with (
+            shop.runtime.ledger.leases.held(f"export:{self.destination}"),
+            pytest.raises(ExportError, match="is being worked on by process"),
+        ):
+            shop.export(self.destination)
+        assert self.touched(platform) == before
+        shop.export(self.destination)
+        self.assert_settled(shop, platform)
+
+    def test_a_restored_older_ledger_exports_nothing(self, shop: Shop, platform: Any) -> None:
+        """Invariant 29."""
+        shop.export(self.destination)
+        copy = back_up(shop)
+        shop.withdraw(3)
+        shop.export(self.destination)
+        before = self.touched(platform)
+        restore(shop, copy)
+        with pytest.raises(LedgerError, match="an older copy or another one"):
+            shop.export(self.destination)
+        assert self.touched(platform) == before
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("kind", ["status", "html", "truncated", "reset", "reset_after", "slow"])
+    def test_three_runs_after_the_faults_stopped_everything_is_there(
+        self, shop: Shop, platform: Any, kind: str
+    ) -> None:
+        """Invariants 17 and 18: the books of every run close, and nothing is lost."""
+        for after in (1, 4, 8):
+            platform.fault(kind, after=after, times=9, seconds=0.01, status=503 if kind == "status" else 200)
+        with suppress(ExportError):
+            shop.export(self.destination, clock=HURRIED)
+        shop.rows[2]["offer"] = "POINTS2"
+        shop.decide()
+        with suppress(ExportError):
+            shop.export(self.destination, clock=HURRIED)
+        platform.clear_faults()
+        for _ in range(3):
+            shop.runtime.ledger.traffic.answered(self.destination)  # as it is after the circuit breaker's wait
+            with suppress(ExportError):
+                shop.export(self.destination, clock=HURRIED)
+        assert all(books.closes for books in shop.books(self.destination))
+        self.assert_settled(shop, platform)
+
+    @pytest.mark.slow
+    def test_a_duplicated_delivery_changes_nothing(self, shop: Shop, platform: Any) -> None:
+        """Invariant 19: every request that writes is applied twice."""
+        setup_destination(shop.runtime, self.destination)
+        platform.fault("twice", method="POST|PUT|PATCH", times=500)
+        shop.export(self.destination, clock=HURRIED)
+        platform.clear_faults()
+        self.assert_settled(shop, platform)
+        shop.rows[2]["offer"] = "POINTS2"
+        shop.decide()
+        shop.withdraw(3)
+        platform.fault("twice", method="POST|PUT|PATCH", times=500)
+        shop.export(self.destination, clock=HURRIED)
+        platform.clear_faults()
+        assert self.opted_out(platform) == {address(3)}
+        assert set(self.held(platform)) == set(self.wanted(shop)) - {address(3)}
+
+    def test_a_certificate_that_is_not_accepted_is_named(
+        self, shop: Shop, platform: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in (
+            "MAILCHIMP_BASE_URL",
+            "HUBSPOT_BASE_URL",
+            "SALESFORCE_URL",
+            "LISTMONK_BASE_URL",
+            "ACTIVECAMPAIGN_URL",
+        ):
+            monkeypatch.setenv(name, os.environ.get(name, "").replace("http://", "https://"))
+        with pytest.raises(ExportError) as refused:
+            shop.export(self.destination, clock=HURRIED)
+        assert "certificate" in str(refused.value) or "can't be reached" in str(refused.value)
+        assert "@" not in str(refused.value)
+        assert self.held(platform) == {}
+
+
+HURRIED = Clock(sleep=lambda seconds: time.sleep(min(seconds, 0.02)))

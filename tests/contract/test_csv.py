@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from personalization.errors import ExportError
 from tests.contract.adapter import AdapterContract, killer
 from tests.export.shop import Shop
 
@@ -52,3 +55,34 @@ class TestCsv(AdapterContract):
 
     def touched(self, platform: Path) -> int:
         return len(list(platform.rglob("*")))
+
+    @pytest.mark.parametrize("kind", ["a file in place of the folder"])
+    def test_three_runs_after_the_faults_stopped_everything_is_there(
+        self, shop: Shop, platform: Path, kind: str
+    ) -> None:
+        platform.parent.mkdir(parents=True, exist_ok=True)
+        platform.write_text("in the way")
+        with pytest.raises(ExportError, match="can't be"):
+            shop.export(self.destination)
+        assert all(books.closes for books in shop.books(self.destination))
+        platform.unlink()
+        shop.export(self.destination)
+        self.assert_settled(shop, platform)
+
+    def test_a_duplicated_delivery_changes_nothing(self, shop: Shop, platform: Path) -> None:
+        """Whoever takes a folder in twice knows the same as before."""
+        shop.export(self.destination)
+        (folder,) = self.folders(platform)
+        before = self.held(platform)
+        shutil.copytree(folder, folder.with_name(f"{folder.name}-again"))
+        assert self.held(platform) == before
+
+    def test_a_certificate_that_is_not_accepted_is_named(
+        self, shop: Shop, platform: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """There is none: nothing of a file destination asks the environment for anything."""
+        for name in list(os.environ):
+            if name.endswith(("_URL", "_KEY", "_TOKEN")):
+                monkeypatch.delenv(name)
+        shop.export(self.destination)
+        self.assert_settled(shop, platform)

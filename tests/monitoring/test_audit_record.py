@@ -11,7 +11,7 @@ from personalization.warehouse import Warehouse
 
 def audits() -> list[Audit]:
     wrong = Audit("mailchimp", source=100, found=98)
-    wrong.add("missing", "t1_k_a")
+    wrong.add("missing", "t1_k_a", "december")
     wrong.add("missing", "t1_k_b")
     return [wrong, Audit("file", source=5, found=5)]
 
@@ -30,7 +30,13 @@ def test_a_month_is_replaced_and_other_months_stay(tmp_path: Path) -> None:
 
 
 def test_only_what_was_found_is_shown() -> None:
-    assert audit_table(audits()).splitlines()[2:] == [
+    assert audit_table(audits()).splitlines()[2:4] == [
         "| mailchimp | acknowledged, but not there | 2 of 100 acknowledged, 98 found | `t1_k_a`, `t1_k_b` |",
         "| file | clean | 5 acknowledged, 5 found |  |",
+    ]
+    assert audit_table(audits()).splitlines()[5:] == [
+        "| destination | audience | missing | stale | extra | duplicate | opted out but active |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| mailchimp | none | 1 | 0 | 0 | 0 | 0 |",
+        "| mailchimp | december | 1 | 0 | 0 | 0 | 0 |",
     ]

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from personalization.stages.export.planner import Plan
     from personalization.stages.export.status import Status
     from personalization.stages.monitoring.repair import Repair
-    from personalization.stages.segments.hygiene import Finding as HygieneFinding
-    from personalization.stages.segments.preview import SegmentPreview
     from personalization.what_if.days_record import Record
     from personalization.what_if.decisions import Simulation
 
@@ -145,63 +143,6 @@ def rejections_renderables(destination: str, rows: Sequence[dict[str, Any]]) -> 
         yield Text(f"… and {len(rows) - 50:,} more: --csv FILE writes all of them", style="dim")
 
 
-def repair_renderables(found: Repair) -> Iterator[RenderableType]:
-    """What an audit found at a destination, and what a repair would do."""
-    audit = found.audit
-    if audit.clean:
-        yield Text(f"{audit.destination}: {audit.source:,} contacts, all as they should be", style="green")
-        return
-    title = f"{audit.destination}: {audit.source:,} acknowledged, {audit.found:,} found"
-    table = _table(title, ["audience"], [kind.replace("_", " ") for kind in KINDS], [])
-    for audience, counts in audit.by_audience.items():
-        _row(table, audience or "none", *counts.values())
-    yield table
-    if audit.by_field:
-        yield Text("other values: " + ", ".join(f"{name} {count:,}" for name, count in audit.by_field.items()))
-    for kind, tokens in audit.samples.items():
-        if tokens:
-            yield Text(f"{KINDS[kind]}: {', '.join(tokens)}", style="dim")
-    yield Text("a repair: " + ", ".join(f"{action} {count:,}" for action, count in found.counts.items()))
-    yield Text(f"personalization export reconcile {audit.destination} --repair {found.hash} --by NAME --why REASON")
-
-
-def preview_renderables(found: SegmentPreview) -> Iterator[RenderableType]:
-    """What a rule would select."""
-    yield Text(f"\n{found.words}\n")
-    yield Text(
-        f"{found.size:,} of {found.candidates:,} customers ({found.share:.1%}), {found.undecided:,} undecided;"
-        f" everything the rule needs is known of {found.completeness:.1%}"
-    )
-    if found.overlaps:
-        table = _table("Overlap", ["segment"], ["members", "of them selected"])
-        for overlap in found.overlaps:
-            _row(table, overlap.segment, overlap.size, overlap.both)
-        yield table
-    if found.examples:
-        yield Text("\nFor example: " + ", ".join(found.examples))
-
-
-def difference_renderables(differences: Sequence[SegmentDifference]) -> Iterator[RenderableType]:
-    """What changed rules would do."""
-    if differences:
-        table = _table("Segments", ["segment"], ["before", "after", "enter", "leave"], ["rule"])
-        for each in differences:
-            rule = "unchanged" if each.before == each.after else f"{each.before or 'none'} → {each.after or 'none'}"
-            _row(table, each.segment, each.size_before, each.size_after, each.enter, each.leave, rule)
-        yield table
-
-
-def hygiene_renderables(found: Sequence[HygieneFinding], segments: int) -> Iterator[RenderableType]:
-    """What there is to tidy up among segments."""
-    if not found:
-        yield Text(f"{segments:,} segments, nothing to tidy up.")
-        return
-    table = _table("Segments to tidy up", ["segment", "what"], [], ["found", "suggestion"])
-    for each in found:
-        _row(table, each.segment, each.kind, each.found, each.suggestion)
-    yield table
-
-
 def simulation_renderables(found: Simulation) -> Iterator[RenderableType]:
     """What other settings would decide; rows that stay as they are are left out."""
     changed = [each for each in found.outcomes if each.now != each.then]
@@ -317,3 +258,23 @@ def new_table(title: str, words: Sequence[str], numbers: Sequence[str], last: Se
 def add_row(table: Table, *cells: str | int | Text) -> None:
     """Add a row; numbers get their separators."""
     table.add_row(*(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells))
+
+
+def repair_renderables(found: Repair) -> Iterator[RenderableType]:
+    """What an audit found at a destination, and what a repair would do."""
+    audit = found.audit
+    if audit.clean:
+        yield Text(f"{audit.destination}: {audit.source:,} contacts, all as they should be", style="green")
+        return
+    title = f"{audit.destination}: {audit.source:,} acknowledged, {audit.found:,} found"
+    table = new_table(title, ["audience"], [kind.replace("_", " ") for kind in KINDS])
+    for audience, counts in audit.by_audience.items():
+        add_row(table, audience or "none", *counts.values())
+    yield table
+    if audit.by_field:
+        yield Text("other values: " + ", ".join(f"{name} {count:,}" for name, count in audit.by_field.items()))
+    for kind, tokens in audit.samples.items():
+        if tokens:
+            yield Text(f"{KINDS[kind]}: {', '.join(tokens)}", style="dim")
+    yield Text("a repair: " + ", ".join(f"{action} {count:,}" for action, count in found.counts.items()))
+    yield Text(f"personalization export reconcile {audit.destination} --repair {found.hash} --by NAME --why REASON")
