@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from personalization.ledger.export_books import ExportBooks
 from personalization.program.models import QuietHours
+from personalization.schedules import all_schedules
 from personalization.stages.export.adapters.base import Clock
 from personalization.stages.export.planner import plan_destination
 from tests.export.shop import DAY, Shop
@@ -162,3 +163,12 @@ def test_a_misspelt_setting_is_told_by_the_name_it_has_in_the_file(tmp_path: Pat
     shop.edit("program", "start:", "quiet_hours: {from: '22:00', too: '07:00'}\nstart:")
     with pytest.raises(Exception, match="did you mean 'to'"):
         _ = shop.runtime.program
+
+
+def test_a_schedule_exports_again_when_the_night_is_over(mailer: Shop) -> None:
+    (schedule,) = [each for each in all_schedules(mailer.runtime.program) if each.name == "export_after_quiet_hours"]
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 8-23 * * *", "America/New_York")
+    assert schedule.job_name == "export_again"
+    mailer.edit("program", "quiet_hours: {from: '21:00', to: '08:00'}\n", "")
+    names = [each.name for each in all_schedules(mailer.runtime.program)]
+    assert "export_after_quiet_hours" not in names
