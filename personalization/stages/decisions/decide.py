@@ -14,24 +14,12 @@ from personalization.ledger.news import Position, position
 from personalization.ledger.sends import RELEASES
 from personalization.program import Program
 from personalization.stages.decisions import governed
-from personalization.stages.decisions.activity import is_asleep
 from personalization.stages.decisions.assignment import KEPT
-from personalization.stages.decisions.campaigns import RunningCampaign, block_column, running_campaigns
+from personalization.stages.decisions.campaigns import RunningCampaign, running_campaigns
 from personalization.stages.decisions.candidates import collect, create_candidates, evaluate, require_inputs
-from personalization.stages.decisions.fatigue import (
-    MAILINGS,
-    SENDS,
-    SPENT,
-    TIERS,
-    WON_BACK,
-    choice_days,
-    columns_of_sends,
-    horizon_days,
-    mailings,
-    own_sends_query,
-    sends_query,
-)
-from personalization.stages.decisions.gates import GOVERNED, LOST_TO, SEND, gates
+from personalization.stages.decisions.fatigue import SENDS, TIERS, horizon_days, mailings
+from personalization.stages.decisions.gates import SEND
+from personalization.stages.decisions.judged import decisions_query, gated_query, judged_query, tiers_query
 from personalization.stages.decisions.permission import Permissions, read_permissions
 from personalization.stages.decisions.protocol import fix_protocols
 from personalization.stages.validation.applied import DECIDED, LANDED, Applied, read_applied, write_applied
@@ -159,20 +147,20 @@ def decide(
         ),
         mailings(session, program, releases, as_of, sends),
     ):
-        session.execute(f"create or replace temp table _gated as {_gated(program, as_of)}")
+        session.execute(f"create or replace temp table _gated as {gated_query(program, as_of)}")
         if among is None:  # its state is that of the whole day: single customers are judged by it as it is
             names = [running.name for running in campaigns]
             found = governed.states(session, program, permissions.consents, names, as_of, sends)
             governed.write(session, as_of, found, candidates="from _gated where not stopped_for_long", program=program)
-    session.execute(f"create or replace temp table _judged as {_judged(session, as_of)}")
+    session.execute(f"create or replace temp table _judged as {judged_query(session, as_of)}")
     _check_totals(session, as_of)
     if among is None:
-        rows = session.replace_day(DECISIONS, as_of, _decisions(program, as_of))
-        session.replace_day(TIERS, as_of, _tiers(as_of))
+        rows = session.replace_day(DECISIONS, as_of, decisions_query(program, as_of))
+        session.replace_day(TIERS, as_of, tiers_query(as_of))
     else:
         whose = f"as_of = date '{as_of.key}' and customer_token in (from {among})"
-        rows = session.replace_rows(DECISIONS, whose, _decisions(program, as_of))
-        session.replace_rows(TIERS, whose, _tiers(as_of))
+        rows = session.replace_rows(DECISIONS, whose, decisions_query(program, as_of))
+        session.replace_rows(TIERS, whose, tiers_query(as_of))
     session.replace_day(
         SUMMARY,
         as_of,
@@ -215,109 +203,6 @@ def check_names(program: Program) -> None:
     ]
     if problems:
         raise ProgramError(f"{len(problems)} problems in {program.root}", problems=problems)
-
-
-def _gated(program: Program, as_of: AsOf) -> str:
-    """Candidates with the codes of the gates that stop them, before the governor and arbitration."""
-    fatigue, also = program.settings.fatigue, choice_days(program)
-    passed = gates(program, as_of)
-    codes = ", ".join(f"case when {gate.stops} then '{gate.code}' end" for gate in passed)
-    lasting = " or ".join(f"({gate.stops})" for gate in passed if gate.lasting)
-    sends = ", ".join(
-        f"case when o.customer_token is null then f.{name} else o.{name} end as {name}"
-        for name in columns_of_sends(fatigue, also)
-    )
-    return f"""
-        with facts as (
-            select
-                c.*, s.customer_token is not null as suppressed, g.state, g.state_day, w.win_backs, h.own_frequency,
-                x.customer_token is not null as mailed_already, {sends}
-            from _candidates c
-            left join _consents g using (customer_token, purpose)
-            left join _suppressed s on s.customer_token = c.customer_token
-            left join _choices h on h.customer_token = c.customer_token
-            left join {SPENT} x on x.customer_token = c.customer_token and x.campaign = c.campaign
-            left join {WON_BACK} w on w.customer_token = c.customer_token and w.campaign = c.campaign
-            left join ({sends_query(fatigue, as_of, MAILINGS, also=also)}) f on f.customer_token = c.customer_token
-            left join ({own_sends_query(fatigue, as_of, also=also)}) o
-                on o.customer_token = c.customer_token and o.campaign = c.campaign
-        )
-        select
-            *,
-            list_filter([{codes}], lambda code: code is not null) as gated_by,
-            coalesce({lasting}, false) as stopped_for_long,
-            {is_asleep(program.settings.sunset, as_of.key)} as asleep
-        from facts
-    """  # noqa: S608
-
-
-def _judged(session: Session, as_of: AsOf) -> str:
-    """`_gated` with the governor's code among the others, and the winner of each customer's arbitration.
-
-    Only candidates whom nothing stops compete: first the smaller priority, then the larger value, then the name.
-    """
-    governor = f"left join (from {governed.GOVERNOR} where as_of = date '{as_of.key}') v on v.campaign = c.campaign"
-    left_out = governed.left_out("v")
-    if not session.has_table(governed.GOVERNOR):
-        governor, left_out = "", "false"
-    return f"""
-        with governed as (
-            select
-                c.*,
-                case when not stopped_for_long and {left_out} then list_append(gated_by, '{GOVERNED}')
-                    else gated_by end as stopped_by
-            from _gated c {governor}
-        )
-        select
-            *,
-            case when len(stopped_by) = 0 then first_value(campaign) over (
-                partition by customer_token, len(stopped_by) = 0
-                order by priority, value desc nulls last, campaign
-            ) end as winner
-        from governed
-    """  # noqa: S608
-
-
-def _decisions(program: Program, as_of: AsOf) -> str:
-    """Nothing is chosen for a withheld customer: variant, offer and codes stay NULL, so counts are of sends."""
-    chosen = "".join(
-        f', case when reason = \'{SEND}\' then "{block_column(block)}" end as "{block}"' for block in program.blocks
-    )
-    return f"""
-        with reasoned as (
-            select
-                *,
-                case when winner <> campaign then ['{LOST_TO}' || winner] else stopped_by end as reasons,
-                coalesce(reasons[1], '{SEND}') as reason
-            from _judged
-        )
-        select
-            date '{as_of.key}' as as_of,
-            campaign,
-            customer_token,
-            email_token,
-            case when reason = '{SEND}' then '{SEND}' else 'withheld' end as outcome,
-            reason,
-            reasons,
-            case when reason = '{SEND}' then arm end as variant,
-            case when reason = '{SEND}' then offer end as offer,
-            case when reason = '{SEND}' then offer_name end as offer_name,
-            content_source,
-            purchase_score,
-            value
-            {chosen}
-        from reasoned
-    """  # noqa: S608
-
-
-def _tiers(as_of: AsOf) -> str:
-    """What the last look before a mail leaves needs again of everybody who is mailed: tier, sunset, time zone."""
-    return f"""
-        select
-            date '{as_of.key}' as as_of, customer_token, any_value(tier) as tier, any_value(asleep) as asleep,
-            any_value(zone) as zone
-        from _judged where campaign = winner group by customer_token
-    """  # noqa: S608
 
 
 def _check_totals(session: Session, as_of: AsOf) -> None:

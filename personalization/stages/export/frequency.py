@@ -10,9 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import cache
 from typing import Any, Protocol
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
@@ -20,14 +19,22 @@ from sqlalchemy import Connection
 
 from personalization.as_of import AsOf
 from personalization.ledger import Ledger
-from personalization.ledger.frequency import CHOICE, QUIET, WIN_BACK, Limit, PastMailing
+from personalization.ledger.frequency import CHOICE, QUIET, Limit, PastMailing
 from personalization.ledger.outbox import OutboxRow
 from personalization.ledger.sends import Wanted
 from personalization.program import Program
 from personalization.program.mailing import mails
-from personalization.program.models import Fatigue, QuietHours
-from personalization.stages.decisions.candidates import columns_of
-from personalization.stages.decisions.fatigue import EVENTS_SCHEMA, TIERS, named_events
+from personalization.program.models import Fatigue
+from personalization.stages.decisions.fatigue import EVENTS_SCHEMA, named_events
+from personalization.stages.export.frequency_limits import (
+    Decided,
+    Quiet,
+    WinBack,
+    limits,
+    quiet_of,
+    read_decided,
+    win_back_of,
+)
 from personalization.warehouse import Session
 
 
@@ -41,15 +48,6 @@ Choices = Callable[[Sequence[str], Connection], Mapping[str, tuple[int, int]]]
 """Own choices of people by any of their tokens: at most so many mails in so many days."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What the decision knew of somebody: engagement tier, whether the sunset leaves the person alone, time zone."""
-
-    tier: str | None
-    asleep: bool = False
-    zone: str | None = None
-
-
 def release_day(as_of: AsOf, moment: datetime, horizon: int) -> date:
     """The business day on which people are mailed by an export for `as_of` that runs at `moment`.
 
@@ -58,50 +56,6 @@ def release_day(as_of: AsOf, moment: datetime, horizon: int) -> date:
     """
     today = moment.astimezone(ZoneInfo(as_of.timezone)).date()
     return today if 0 <= (today - as_of.day).days <= max(horizon, 1) else as_of.day
-
-
-def limits(fatigue: Fatigue) -> dict[str | None, Limit]:
-    """The limit of each tier. None, for nobody fits any: the gap only."""
-    found: dict[str | None, Limit] = {None: Limit(fatigue.min_gap_days)}
-    for cap in fatigue.caps:
-        found[cap.tier] = Limit(fatigue.min_gap_days, cap.windows)
-    return found
-
-
-@dataclass(frozen=True)
-class WinBack:
-    """The campaigns that reach people whom the sunset leaves alone, and how often they may."""
-
-    campaigns: frozenset[str]
-    sends: int
-    days: int
-
-    @property
-    def limit(self) -> Limit:
-        """For mailings of these campaigns alone; it asks for no gap between them."""
-        return Limit(-1, further=((WIN_BACK, self.sends, self.days),))
-
-
-@dataclass(frozen=True)
-class Quiet:
-    """When no audience is released: by campaign, in the customer's time zone or else in the program's."""
-
-    hours: Mapping[str, QuietHours]
-    timezone: str
-
-    def holds(self, campaign: str, zone: str | None, moment: datetime) -> bool:
-        """Whether a release to the campaign's audience must wait at `moment`."""
-        hours = self.hours.get(campaign)
-        return hours is not None and hours.covers(moment, zone_of(zone, self.timezone))
-
-
-@cache
-def zone_of(name: str | None, otherwise: str) -> ZoneInfo:
-    """The time zone of that name; when there is none of that name, the other."""
-    try:
-        return ZoneInfo(name or otherwise)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ZoneInfo(otherwise)
 
 
 @dataclass
@@ -287,37 +241,13 @@ def frequency_of(
         as_of,
         versions,
         fatigue,
-        _decided(session, as_of),
+        read_decided(session, as_of),
         reported,
         now,
         _choices(ledger, program),
-        _win_back(program),
-        _quiet(program),
+        win_back_of(program),
+        quiet_of(program),
     )
-
-
-def _decided(session: Session, as_of: AsOf) -> dict[str, Decided]:
-    if not session.has_table(TIERS):
-        return {}
-    known = columns_of(session, TIERS)
-    columns = ", ".join(name if name in known else f"null as {name}" for name in ("tier", "asleep", "zone"))
-    rows = session.rows(f"select customer_token, {columns} from {TIERS} where as_of = ?", [as_of.day])  # noqa: S608
-    return {token: Decided(tier, bool(asleep), zone) for token, tier, asleep, zone in rows}
-
-
-def _win_back(program: Program) -> WinBack | None:
-    sunset = program.settings.sunset
-    campaigns = frozenset(name for name, campaign in program.campaigns.items() if campaign.win_back)
-    if sunset is None or not campaigns:
-        return None
-    return WinBack(campaigns, sunset.win_back.sends, sunset.win_back.days)
-
-
-def _quiet(program: Program) -> Quiet | None:
-    settings = program.settings
-    hours = {name: campaign.quiet_hours or settings.quiet_hours for name, campaign in program.campaigns.items()}
-    said = {name: each for name, each in hours.items() if each is not None}
-    return Quiet(said, settings.timezone) if said else None
 
 
 def _choices(ledger: Ledger, program: Program) -> Choices | None:
