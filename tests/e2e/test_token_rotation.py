@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import requests
 
 from personalization.ledger import Keyring
 from personalization.ledger.retoken import Renaming
 from personalization.warehouse import Warehouse
 from tests.e2e.conftest import Line
-from tests.e2e.small import DAY, Cli
+from tests.e2e.small import DAY
+from tests.e2e.test_line import requests_made
 
 CHOSEN = ("decisions.", "segments.", "experiments.", "scores.", "landed.", "marts.", "features.")
 
@@ -37,11 +37,6 @@ def differing(one: dict[str, Counter[str]], other: dict[str, Counter[str]]) -> s
     return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
 
 
-def requests_made(cli: Cli) -> int:
-    url = f"{cli.mailchimp.removesuffix('/3.0')}/_sandbox/requests"
-    return int(requests.get(url, timeout=10).json()["count"])
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_table_is_the_same_and_nothing_is_sent(line: Line, tmp_path: Path) -> None:
@@ -57,16 +52,16 @@ def test_every_table_is_the_same_and_nothing_is_sent(line: Line, tmp_path: Path)
             for name, rows in before.items()
         }
         assert differing(tables(cli.root), expected) == set()
-        made = requests_made(cli)
+        made = requests_made(cli.mailchimp)
         again = cli.run("run", "--as-of", DAY, "--json")
         assert again.returncode == 0, again.stderr[-4000:]
         assert all(row["acked"] == 0 for row in json.loads(again.stdout)["export"])
-        assert requests_made(cli) == made
+        assert requests_made(cli.mailchimp) == made
         assert differing(tables(cli.root), expected) == set()
         (cli.root / "var" / "warehouse.duckdb").unlink()
         rebuilt = cli.run("run", "--as-of", DAY, "--json")
         assert rebuilt.returncode == 0, rebuilt.stderr[-4000:]
-        assert requests_made(cli) == made
+        assert requests_made(cli.mailchimp) == made
         assert differing(tables(cli.root), expected) == set()
         later = cli.run("run", "--as-of", "2017-12-04", "--json")
         assert later.returncode == 0, later.stderr[-4000:]

@@ -23,6 +23,8 @@ OF_THE_RUN = {
     "experiments.assignments",
     "experiments.results",
     "monitoring.run_summary",
+    "decisions.governor",
+    "segments.evaluations",
 }
 
 
