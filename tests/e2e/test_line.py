@@ -13,7 +13,6 @@ import requests
 from tests.e2e.conftest import Line, fingerprints
 from tests.e2e.small import DAY
 
-
 READING_RESULTS = (("GET", "/reports"), ("GET", "/lists/demo000001/members"))
 
 
