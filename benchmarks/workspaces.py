@@ -42,7 +42,7 @@ MOMENT = 1_483_228_800_000_000
 """2017-01-01, in microseconds."""
 
 
-def make_workspace(root: Path, settings: str) -> Runtime:
+def make_workspace(root: Path, settings: str, fields: str = FIELDS) -> Runtime:
     """A program with the destination `there`, an empty ledger and new keys.
 
     Parameters
@@ -55,7 +55,7 @@ def make_workspace(root: Path, settings: str) -> Runtime:
     for name, text in FILES.items():
         (program / f"{name}.yaml").write_text(text)
     lines = "".join(f"    {line}\n" for line in settings.strip().splitlines())
-    (program / "destinations.yaml").write_text(f"destinations:\n  there:\n{lines}{FIELDS}")
+    (program / "destinations.yaml").write_text(f"destinations:\n  there:\n{lines}{fields}")
     runtime = Runtime(Workspace.at(root))
     Keyring.create(runtime.workspace.keys)
     return runtime

@@ -11,6 +11,7 @@ import typer
 
 from personalization.commands.apply import retract
 from personalization.commands.common import AsOfOption, JsonFlag, current_runtime, day_of, err, out, print_json
+from personalization.commands.export_progress import shown_progress
 
 if TYPE_CHECKING:
     from personalization.runtime import Runtime
@@ -129,7 +130,8 @@ def run(
     runtime = current_runtime()
     destination_of(runtime.program, destination)
     day = day_of(runtime, as_of, latest=True)
-    _materialise(runtime, day, destination, plan_hash, override_guard)
+    with shown_progress(runtime, destination):
+        _materialise(runtime, day, destination, plan_hash, override_guard)
     books = ExportBooks(runtime.ledger).history(destination=destination, limit=1)[0]
     if as_json:
         print_json(books.to_dict())

@@ -103,6 +103,18 @@ class Outbox:
             row = connection.execute(query).one_or_none()
         return None if row is None else OpenRun(row.run, row.as_of, row.plan_hash, row.override)
 
+    def progress(self, destination: str) -> tuple[int, int] | None:
+        """Of the run of a destination that is open: how many of its rows have an end, and how many there are."""
+        open_run = self.open_run(destination)
+        if open_run is None:
+            return None
+        open_rows = outbox.c.run == open_run.run, outbox.c.state.in_((*NEVER_SENT, "in_flight"))
+        planned = select(export_runs.c.planned).where(export_runs.c.run == open_run.run)
+        with self._ledger.read() as connection:
+            total: int = connection.execute(planned).scalar_one()
+            left: int = connection.execute(select(func.count()).where(*open_rows)).scalar_one()
+        return total - left, total
+
     def start(self, lease: Lease, head: RunHead, rows: Iterable[Mapping[str, Any]]) -> int:
         """Open a run and put its rows into the outbox, all or nothing. Returns the run's number."""
         with self._ledger.begin() as connection:

@@ -199,6 +199,13 @@ class AdapterContract:
             self.customers,
         ) * 2  # the interrupted run was continued, each contact counted once
 
+    @pytest.mark.slow
+    def test_killed_again_and_again_while_it_takes_over(self, shop: Shop, platform: Any, killer: Killable) -> None:
+        for crash_at in ("export.after_send", "export.after_take_over", "export.after_plan", "export.before_close"):
+            assert killer.export(shop.root, self.destination, DAY, crash_at) == -signal.SIGKILL
+        shop.export(self.destination)
+        self.assert_settled(shop, platform)
+
     def test_killed_and_run_again_after_the_decisions_changed(
         self, shop: Shop, platform: Any, killer: Killable
     ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from sqlalchemy import delete, update
 
@@ -12,7 +14,7 @@ from personalization.ledger.leases import LeaseLost
 from personalization.ledger.outbox import Outcome, RunHead
 from personalization.ledger.schema import from_micros
 from personalization.sandbox import Sandbox
-from tests.export.shop import Shop, fields, when_requested
+from tests.export.shop import Shop, address, fields, when_requested
 
 
 def expire(shop: Shop) -> None:
@@ -117,3 +119,19 @@ def test_books_that_do_not_close_fail_the_run(shop: Shop) -> None:
             ExportError, match=r"the books of run 1 to 'file' do not close: 2 planned = 0 acked .* 1 held"
         ):
             outbox.close(lease, run)
+
+
+def test_how_far_a_run_is(shop: Shop, sandbox: Sandbox) -> None:
+    """Seen from outside while the platform answers: some contacts are settled, all are counted."""
+    seen: list[tuple[int, int] | None] = []
+    outbox = shop.runtime.ledger.outbox
+    assert outbox.progress("mailchimp") is None
+    shop.export()
+    assert outbox.progress("mailchimp") is None
+    shop.rows[1]["offer"] = "POINTS2"
+    shop.decide()
+    sandbox.fault("hang_after", path="/lists/demo000001/members/.*", seconds=0.3)
+    member = f"/lists/demo000001/members/{hashlib.md5(address(1).encode()).hexdigest()}"
+    with when_requested(sandbox, member, lambda: seen.append(outbox.progress("mailchimp"))):
+        shop.export()
+    assert seen == [(0, 1)]
