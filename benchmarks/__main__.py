@@ -15,13 +15,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cut import bench_cut
+from benchmarks.export import Exported, bench_export
 from benchmarks.inbox import bench_inbox
+from benchmarks.plan import Planned, bench_plan
 from benchmarks.segments import Cost, bench_segments
 from benchmarks.webhooks import Rate, bench_webhooks
 
 CUSTOMERS = 100_000
 RECIPIENTS = 1_000_000
 EVENTS = 100_000
+PLANNED = 2_000_000
+EXPORTED = 20_000
 
 
 def main() -> None:
@@ -40,6 +44,8 @@ def main() -> None:
     _show(out, f"The cut for {RECIPIENTS:,} recipients", bench_cut(RECIPIENTS))
     _show_rates(out, "Signed webhooks, kept durably before the answer; 64 connections, a core each", bench_webhooks())
     _show(out, f"Applying {EVENTS:,} webhook events, two order lines each", bench_inbox(EVENTS))
+    _show_plans(out, f"Planning an export of {PLANNED:,} contacts, 1 % changed", bench_plan(PLANNED))
+    _show_exports(out, f"Exporting {EXPORTED:,} new contacts to sandboxes on this machine", bench_export(EXPORTED))
     _show(out, "Loading the code location (whole process)", _location())
 
 
@@ -80,6 +86,27 @@ def _show_rates(out: Console, title: str, rows: list[tuple[str, Rate]]) -> None:
         ratio = rate.per_cpu_second / rows[0][1].per_cpu_second
         p50, p99 = (f"{wait * 1000:.0f} ms" for wait in (rate.p50, rate.p99))
         table.add_row(name, f"{rate.per_second:,.0f}", p50, p99, f"{rate.per_cpu_second:,.0f}", f"{ratio:.2f}")
+    out.print(table)
+
+
+def _show_plans(out: Console, title: str, rows: list[tuple[str, Planned]]) -> None:
+    table = Table("", "seconds", "CPU seconds", "peak MB", "rows", "ratio (CPU)", title=title, title_justify="left")
+    for name, took in rows:
+        ratio = took.cpu / rows[0][1].cpu
+        table.add_row(
+            name, f"{took.wall:.1f}", f"{took.cpu:.1f}", f"{took.megabytes:,.0f}", f"{took.rows:,}", f"{ratio:.2f}"
+        )
+    out.print(table)
+
+
+def _show_exports(out: Console, title: str, rows: list[tuple[str, Exported]]) -> None:
+    table = Table(
+        "", "contacts a second", "a CPU second", "requests a second", "limit", title=title, title_justify="left"
+    )
+    for name, rate in rows:
+        rates = (rate.per_second, rate.per_cpu_second)
+        requests = f"{rate.requests_per_second:,.1f}"
+        table.add_row(name, *(f"{each:,.0f}" for each in rates), requests, rate.limit)
     out.print(table)
 
 
