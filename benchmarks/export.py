@@ -45,7 +45,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Exported:
-    """Of one platform: contacts a second, and for each CPU second of the exporter; requests a second, and their limit."""
+    """Of one platform: contacts a second and for each CPU second of ours; requests a second, and their limit."""
 
     per_second: float
     per_cpu_second: float
