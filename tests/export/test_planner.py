@@ -195,6 +195,9 @@ def test_an_unknown_destination_is_named_with_the_nearest(shop: Shop) -> None:
         ({"removes": 101, "present": 1_000, "desired": 899}, "101 of 1,000 contacts would be removed (10%)"),
         ({"removes": 500, "present": 10_000, "desired": 9_500}, None),
         ({"removes": 501, "present": 10_000, "desired": 9_499}, "501 of 10,000 contacts would be removed (5%)"),
+        ({"removes": 5_000, "mailed": 4_900, "present": 9_000, "desired": 4_000}, None),
+        ({"removes": 5_000, "mailed": 4_700, "present": 9_000, "desired": 4_000}, "300 of 4,300 contacts would"),
+        ({"removes": 9_000, "mailed": 9_000, "present": 9_000, "desired": 0}, None),
         ({"adds": 5_000, "desired": 5_000}, None),
         ({"adds": 301, "desired": 9_000, "present": 8_699, "earlier_adds": [90, 100, 2_000]}, "3 times the usual 100"),
         ({"adds": 300, "desired": 9_000, "present": 8_700, "earlier_adds": [90, 100, 2_000]}, None),
@@ -202,9 +205,21 @@ def test_an_unknown_destination_is_named_with_the_nearest(shop: Shop) -> None:
     ],
 )
 def test_what_the_guard_objects_to(numbers: dict[str, object], expected: str | None) -> None:
-    plan = {"desired": 1, "present": 0, "removes": 0, "adds": 0, "earlier_adds": []} | numbers
+    plan = {"desired": 1, "present": 0, "removes": 0, "mailed": 0, "adds": 0, "earlier_adds": []} | numbers
     found = mass_change(Guard(), **plan)  # type: ignore[arg-type]
     assert (expected in found) if expected else (found is None)  # type: ignore[operator]
+
+
+def test_who_leaves_an_audience_because_of_its_mailing_is_nothing_unusual(shop: Shop) -> None:
+    shop.export(CHANGED)
+    for row in shop.rows.values():
+        row.update(outcome="withheld", reason="fatigue_gap")
+    shop.decide()
+    plan = shop.plan(CHANGED)
+    assert (plan.counts["remove"], plan.guard) == (8, None)
+    shop.rows[1]["reason"] = "incomplete_data"
+    shop.decide()
+    assert shop.plan(CHANGED).guard == "no contact is wanted any more, while 1 are at the destination"
 
 
 def test_the_guard_stops_before_anything_is_sent_and_an_override_is_recorded(shop: Shop) -> None:

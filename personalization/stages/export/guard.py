@@ -11,7 +11,7 @@ HISTORY_DAYS = 28
 
 
 def mass_change(
-    guard: Guard, *, desired: int, present: int, removes: int, adds: int, earlier_adds: Sequence[int]
+    guard: Guard, *, desired: int, present: int, removes: int, mailed: int, adds: int, earlier_adds: Sequence[int]
 ) -> str | None:
     """What is unusual about a plan, in words; None when nothing is.
 
@@ -23,9 +23,12 @@ def mass_change(
         Contacts that should be at the destination, and that are.
     removes, adds : int
         Of the plan.
+    mailed : int
+        Of the removes those whose campaign has been mailed: they were bound to leave.
     earlier_adds : sequence of int
         Adds of the destination's runs of the last 28 days that had any.
     """
+    removes, present = removes - mailed, present - mailed
     if desired == 0 and present > 0:
         return f"no contact is wanted any more, while {present:,} are at the destination"
     allowed = max(guard.min_removed, guard.max_removed_share * present)

@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 from personalization.as_of import AsOf
 from personalization.ledger.contacts import Contacts
 from personalization.ledger.export_books import ExportBooks
-from personalization.ledger.frequency import HOLDS
+from personalization.ledger.frequency import CAP, CHOICE, GAP, HOLDS, RELEASED, WIN_BACK
 from personalization.ledger.rejections import Rejections
 from personalization.ledger.schema import now as wall_time
 from personalization.stages.export.adapters.registry import check_fields, destination_of, mapping_version
 from personalization.stages.export.cut import Cut
-from personalization.stages.export.desired import DESIRED, create_desired
+from personalization.stages.export.desired import DECISIONS, DESIRED, create_desired
 from personalization.stages.export.frequency import Frequency, frequency_for
 from personalization.stages.export.guard import HISTORY_DAYS, mass_change
 from personalization.stages.export.links import link_table
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 IDENTITY, COVERS = "landed.identity", "landed.identity_covers"
 SAMPLES = 5
+MAILED = (RELEASED, GAP, CAP, CHOICE, WIN_BACK)  # reasons for which only those leave an audience who were mailed
 _OPERATIONS = ("retract", "remove", "change", "add")
 _STOPPED = ("suppressed", "invalid", "held")
 
@@ -136,6 +137,7 @@ def plan_destination(runtime: Runtime, name: str, as_of: AsOf, *, now: Callable[
         waiting = Rejections(runtime.ledger).waiting(name, as_of.day)
         with session.registered(_known=known, _opted_out=opted_out, _waiting=waiting):
             rows = session.arrow(_DIFFERENCE)
+            mailed = _mailed(session, rows, as_of)
             desired, present = session.rows(_TOTALS)[0]
         session.execute(f"drop table {DESIRED}")
         frequency = frequency_for(session, runtime.ledger, runtime.program, name, as_of, now)
@@ -150,6 +152,7 @@ def plan_destination(runtime: Runtime, name: str, as_of: AsOf, *, now: Callable[
         desired=desired,
         present=present,
         removes=counts["remove"],
+        mailed=mailed,
         adds=counts["add"],
         earlier_adds=ExportBooks(runtime.ledger).adds_since(name, first_day),
     )
@@ -174,6 +177,19 @@ def read_identity(session: Session) -> pa.Table:
     if session.has_table(COVERS):
         query += f" union all select identifier_token, customer_token, true from {COVERS}"  # noqa: S608
     return session.arrow(query)
+
+
+def _mailed(session: Session, rows: pa.Table, as_of: AsOf) -> int:
+    """How many leave their campaign's audience because they have been mailed: that is how each mailing ends."""
+    removed = rows.filter(pc.equal(rows["operation"], "remove")).select(["customer_token", "campaign"])
+    if not removed.num_rows:
+        return 0
+    with session.registered(_removed=removed):
+        query = f"""
+            select count(*) from _removed join {DECISIONS} d using (customer_token, campaign)
+            where d.as_of = $1 and d.reason in (select unnest($2))
+        """  # noqa: S608  (a name of ours)
+        return int(session.value(query, [as_of.day, list(MAILED)]))
 
 
 def _stopped(rows: pa.Table, cut: Cut, frequency: Frequency | None) -> pa.Table:
