@@ -51,8 +51,10 @@ def test_platforms_are_asked_what_they_hold(town: Town) -> None:
     copy = make_copy(town.runtime, NEW, at=AT)
     held = json.loads((copy.folder / "data.json").read_text())["held_by_platforms"]
     (member,) = held["mailchimp"]
-    assert (member["email_address"].lower(), member["status"]) == (NEW.lower(), "subscribed")
-    assert {row["email"].lower() for row in held["file"]} <= {NEW.lower(), OLD, "vogel@example.net"}  # any of the addresses of Anna
+    own = {NEW.lower(), OLD, SECOND["email"]}  # which of them a person is mailed under depends on the keys
+    assert member["email_address"].lower() in own
+    assert member["status"] == "subscribed"
+    assert {row["email"].lower() for row in held["file"]} <= own
     assert "What e-mail platforms hold about you" in (copy.folder / "index.html").read_text()
     assert copy.request.status == "answered"
 
