@@ -55,6 +55,7 @@ def killed_then_finished(line: Line, root: Path, boundaries: list[str]) -> None:
 # Workspaces are copied with their keys, so that tokens, and with them all tables, can be compared.
 
 
+@pytest.mark.slow
 def test_killed_after_an_export(line: Line, blank: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(blank, tmp_path / "shop"))
     killed_then_finished(line, root, ["export__mailchimp"])

@@ -92,6 +92,7 @@ def test_plan_says_that_nothing_would_change_and_changes_nothing(line: Line) -> 
     assert not list((line.cli.root / "var").glob("plan-*"))
 
 
+@pytest.mark.slow
 def test_plan_shows_what_a_changed_rule_would_do(line: Line, tmp_path: Path) -> None:
     segments = line.cli.root / "program" / "segments.yaml"
     saved = segments.read_text(encoding="utf-8")

@@ -169,13 +169,6 @@ def test_a_merged_person_is_out_under_every_record(house: House, ann: str) -> No
     assert blocked(house, ann, other) == {ann: "withdrawn", other: "withdrawn"}
 
 
-def test_links_work_after_the_token_key_was_replaced(house: House, ann: str) -> None:
-    link = house.link("unsubscribe", ann)
-    house.ledger.links.rename({ann: "t1_k2_ann"})
-    house.session.post(link, data=ONE_CLICK)
-    assert house.states("t1_k2_ann")["email.marketing"] == "withdrawn"
-
-
 def test_links_made_with_a_new_master_key_work_at_once(house: House, ann: str) -> None:
     from personalization.ledger import Keyring, key_file
 
