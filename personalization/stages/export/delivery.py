@@ -81,6 +81,7 @@ class Delivery:
         self._open: dict[str, Batch] = {}
         self._waited = 0.0
         self._losses = 0
+        self._number: int | None = None  # of the next batch: nobody else numbers batches while the lease is held
 
     def deliver(self) -> None:
         """Send everything that is planned, retractions first, and wait for the destination to finish.
@@ -165,7 +166,9 @@ class Delivery:
 
     def _send(self, rows: Sequence[OutboxRow]) -> None:
         prepared, unfit = self._prepare(rows)
-        number = self._outbox.next_batch_number(self._to.run)
+        if self._number is None:
+            self._number = self._outbox.next_batch_number(self._to.run)
+        number = self._number
         moment, begun = now(), self._clock.monotonic()
         blocked = self._cut.blocked(self._seen_by_cut(prepared, rows))
         stopped = [
@@ -186,6 +189,7 @@ class Delivery:
             self._outbox.put_back(self._to.lease, batch.ids)
             return
         self._outbox.send(self._to.lease, batch.ids)
+        self._number += 1
         crash_point("export.before_send")
         try:
             sent = self._adapter.send(batch)
