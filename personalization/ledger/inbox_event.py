@@ -54,8 +54,7 @@ class Arrival:
     ) -> Arrival:
         """Encrypt a body. `same` is the part of it that must be equal at each repetition; default: all of it."""
         digest = keys.digest(body if same is None else same)
-        sealed = keys.seal(body, _context(source, event_key))
-        return cls(source, event_key, event_at, received_at, digest, keys.vault_key_id, sealed)
+        return cls(source, event_key, event_at, received_at, digest, *keys.seal(body, _context(source, event_key)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +93,14 @@ class InboxRow:
         return f"InboxRow({self.seq}, {self.source}, {self.event_key})"
 
 
-def resealed(keys: Keyring, source: str, event_key: str, key_id: str, sealed: bytes) -> bytes:
-    """A sealed body under the vault's current key instead of an older one."""
+def resealed(keys: Keyring, source: str, event_key: str, key_id: str, sealed: bytes) -> tuple[str, bytes]:
+    """A sealed body under the vault's current key instead of an older one, after that key's name."""
     context = _context(source, event_key)
     return keys.seal(keys.unseal(sealed, context, key_id), context)
 
 
-def seal_rest(keys: Keyring, row: InboxRow, body: bytes) -> bytes:
-    """What is left of a body, sealed in its place: somebody it was about as well was erased from it."""
+def seal_rest(keys: Keyring, row: InboxRow, body: bytes) -> tuple[str, bytes]:
+    """What is left of a body, sealed in its place, after the key's name: somebody it was about was erased from it."""
     return keys.seal(body, _context(row.source, row.event_key))
 
 

@@ -39,21 +39,31 @@ def check_keys(engine: Engine, keys: Keyring, *, older_ledger: bool = False) -> 
         A key of the ledger is missing from the key file or is another one there, or identifiers would become tokens
         that match nothing in the ledger.
     """
-    try:
-        with read(engine) as connection:
-            missing, token_key = _compared(connection, keys, location(engine), older_ledger)
-    except KeyFileError:
-        if not keys.reload():  # another process may have added a key since the file was read
-            raise
-        with read(engine) as connection:
-            missing, token_key = _compared(connection, keys, location(engine), older_ledger)
+    while True:
+        known = keys.fingerprints
+        try:
+            token_key = _checked(engine, keys, older_ledger)
+        except KeyFileError:
+            # Another process may have added a key since the file was read, and one more while it was read again. A
+            # key is in the file before it is in the ledger: what is still missing when nothing is new, is missing.
+            keys.reload()
+            if keys.fingerprints == known:
+                raise
+        else:
+            keys.use_token_key(token_key)
+            return token_key
+
+
+def _checked(engine: Engine, keys: Keyring, older_ledger: bool) -> str:
+    """The token key that the ledger is under; keys that it has not seen yet are noted."""
+    with read(engine) as connection:
+        missing, token_key = _compared(connection, keys, location(engine), older_ledger)
     if missing:
         with write(engine) as connection:
             missing, token_key = _compared(connection, keys, location(engine), older_ledger)
             note_keys(connection, keys, missing)
             if token_key_of(connection) != token_key:
                 note_change(connection, TokenKeyChange(token_key))
-    keys.use_token_key(token_key)
     return token_key
 
 

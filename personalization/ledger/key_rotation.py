@@ -168,16 +168,11 @@ def _rewrap(ledger: Ledger, keys: Keyring) -> int:
             .order_by(columns.subject)
             .limit(CHUNK)
         ).all()
-        changed = [
-            {
-                "of": row.subject,
-                "key_id": keys.vault_key_id,
-                "wrapped_key": keys.wrap(
-                    keys.unwrap(row.wrapped_key, row.subject.encode(), row.key_id), row.subject.encode()
-                ),
-            }
-            for row in rows
-        ]
+        changed = []
+        for row in rows:
+            data_key = keys.unwrap(row.wrapped_key, row.subject.encode(), row.key_id)
+            key_id, wrapped = keys.wrap(data_key, row.subject.encode())
+            changed.append({"of": row.subject, "key_id": key_id, "wrapped_key": wrapped})
         _update(connection, vault_subjects, columns.subject == bindparam("of"), changed)
     return len(changed)
 
@@ -197,15 +192,12 @@ def _reseal(ledger: Ledger, keys: Keyring, table: Table) -> int:
         same = table.c.seq == bindparam("of")
         if table is inbox_conflicts:
             same &= table.c.digest == bindparam("digest_of")
-        changed = [
-            {
-                "of": row.seq,
-                "key_id": keys.vault_key_id,
-                "body": resealed(keys, row.source, row.event_key, row.key_id, row.body),
-                **({"digest_of": row.digest} if table is inbox_conflicts else {}),
-            }
-            for row in rows
-        ]
+        changed = []
+        for row in rows:
+            key_id, body = resealed(keys, row.source, row.event_key, row.key_id, row.body)
+            changed.append({"of": row.seq, "key_id": key_id, "body": body})
+            if table is inbox_conflicts:
+                changed[-1]["digest_of"] = row.digest
         _update(connection, table, same, changed)
     return len(changed)
 

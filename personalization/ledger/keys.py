@@ -11,6 +11,7 @@ import hmac
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,6 +34,16 @@ _ALPHABET = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)  
 _KEY_ID = re.compile(r"[a-z][a-z0-9]{0,7}")
 _TOKEN = re.compile(r"t1_[a-z][a-z0-9]{0,7}_[a-z2-7]{32}", re.ASCII)
 _LINK = re.compile(r"l1_(?P<key>[a-z][a-z0-9]{0,7})_(?P<sealed>[A-Za-z0-9_-]{22,400})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class _VaultCiphers:
+    """What is made of the master keys, by their names, and which is in use: replaced as a whole, for other threads."""
+
+    current: str
+    wrap: dict[str, AESGCM]
+    seal: dict[str, AESGCM]
+    link: dict[str, AESSIV]
 
 
 class Keyring:
@@ -70,13 +81,16 @@ class Keyring:
         self.next_token_key_id = _next_token_key(document, self._token_keys, path)
         if self.token_key_id not in self._token_keys:
             self.token_key_id = self.file_token_key_id
-        self.vault_key_id, vault_keys = _versioned(document, "vault", path)
-        self._vault_ciphers = {key_id: AESGCM(key) for key_id, key in vault_keys.items()}
-        self._seal_ciphers = {key_id: AESGCM(_derived(key, "seal")) for key_id, key in vault_keys.items()}
-        self._link_ciphers = {
-            **{key_id: AESSIV(key) for key_id, key in _link_keys(document, path).items()},  # of retired master keys
-            **{key_id: AESSIV(_link_key(key)) for key_id, key in vault_keys.items()},
-        }
+        vault_key_id, vault_keys = _versioned(document, "vault", path)
+        self._vault = _VaultCiphers(
+            vault_key_id,
+            wrap={key_id: AESGCM(key) for key_id, key in vault_keys.items()},
+            seal={key_id: AESGCM(_derived(key, "seal")) for key_id, key in vault_keys.items()},
+            link={
+                **{key_id: AESSIV(key) for key_id, key in _link_keys(document, path).items()},  # of retired master keys
+                **{key_id: AESSIV(_link_key(key)) for key_id, key in vault_keys.items()},
+            },
+        )
         self._suppression_key = _key(document, "suppression_key", path)
         self._digest_key = _derived(self._suppression_key, "digest")  # never replaced: it tells a repetition for ever
         self._signing_key = _signing_key(document, path)
@@ -87,6 +101,10 @@ class Keyring:
             **{("vault", key_id): _fingerprint(key) for key_id, key in vault_keys.items()},
             ("suppression", "s1"): _fingerprint(self._suppression_key),
         }
+
+    @property
+    def vault_key_id(self) -> str:
+        return self._vault.current
 
     @classmethod
     def create(cls, path: str | Path, *, force: bool = False) -> Keyring:
@@ -261,10 +279,17 @@ class Keyring:
             return None
         return base64.b64encode(self._signing_key.public_key().public_bytes_raw()).decode()
 
-    def wrap(self, data_key: bytes, context: bytes) -> bytes:
-        """Encrypt a data key with the vault's current master key; `context` must be given again to unwrap it."""
-        nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._vault_ciphers[self.vault_key_id].encrypt(nonce, data_key, context)
+    def wrap(self, data_key: bytes, context: bytes) -> tuple[str, bytes]:
+        """Encrypt a data key with the vault's current master key; `context` must be given again to unwrap it.
+
+        Returns
+        -------
+        (str, bytes)
+            The name of the master key, to be kept beside the wrapped key. It comes from here and not from
+            `vault_key_id`, because another thread may read a new key file in between.
+        """
+        vault, nonce = self._vault, os.urandom(NONCE_BYTES)
+        return vault.current, nonce + vault.wrap[vault.current].encrypt(nonce, data_key, context)
 
     def unwrap(self, wrapped: bytes, context: bytes, key_id: str) -> bytes:
         """The data key that `wrap` encrypted under the master key `key_id`.
@@ -274,9 +299,9 @@ class Keyring:
         KeyFileError
             This key file does not hold that master key, or holds another one under its name.
         """
-        if key_id not in self._vault_ciphers:
+        if key_id not in self._vault.wrap:
             self.reload()
-        cipher = self._vault_ciphers.get(key_id)
+        cipher = self._vault.wrap.get(key_id)
         if cipher is None:
             raise KeyFileError(f"the key file {self.path} has no vault key '{key_id}'", hint=RESTORE_HINT)
         try:
@@ -287,10 +312,16 @@ class Keyring:
                 hint="this key file was replaced or belongs to another ledger: restore it from your backup of the keys",
             ) from None
 
-    def seal(self, data: bytes, context: bytes) -> bytes:
-        """Encrypt data with a key derived from the vault's current master key; `context` is needed to `unseal` it."""
-        nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._seal_ciphers[self.vault_key_id].encrypt(nonce, data, context)
+    def seal(self, data: bytes, context: bytes) -> tuple[str, bytes]:
+        """Encrypt data with a key derived from the vault's current master key; `context` is needed to `unseal` it.
+
+        Returns
+        -------
+        (str, bytes)
+            The name of the master key, as `wrap` returns it, and the sealed data.
+        """
+        vault, nonce = self._vault, os.urandom(NONCE_BYTES)
+        return vault.current, nonce + vault.seal[vault.current].encrypt(nonce, data, context)
 
     def unseal(self, sealed: bytes, context: bytes, key_id: str) -> bytes:
         """The data that `seal` encrypted while `key_id` was the vault's current key.
@@ -300,9 +331,9 @@ class Keyring:
         KeyFileError
             This key file does not hold that master key; or the data were altered, moved, or sealed with another key.
         """
-        if key_id not in self._seal_ciphers:
+        if key_id not in self._vault.seal:
             self.reload()
-        cipher = self._seal_ciphers.get(key_id)
+        cipher = self._vault.seal.get(key_id)
         if cipher is None:
             raise KeyFileError(
                 f"the key file {self.path} has no vault key '{key_id}'", hint="restore it from your backup of the keys"
@@ -324,8 +355,9 @@ class Keyring:
 
         AES-SIV (RFC 5297) under a key derived from the vault's current master key, as `l1_<key id>_<base64url>`.
         """
-        head = f"l1_{self.vault_key_id}_"
-        cipher, context = self._link_ciphers[self.vault_key_id], [head.encode()]
+        vault = self._vault
+        head = f"l1_{vault.current}_"
+        cipher, context = vault.link[vault.current], [head.encode()]
         return [
             head + base64.urlsafe_b64encode(cipher.encrypt(content, context)).rstrip(b"=").decode()
             for content in contents
@@ -334,7 +366,7 @@ class Keyring:
     def open_link(self, text: str) -> bytes | None:
         """The content that `seal_links` sealed; None when it is forged, cut, or of a key that is not in this file."""
         found = _LINK.fullmatch(text)
-        cipher = self._link_ciphers.get(found["key"]) if found else None
+        cipher = self._vault.link.get(found["key"]) if found else None
         if found is None or cipher is None or len(found["sealed"]) % 4 == 1:
             return None
         sealed = base64.urlsafe_b64decode(found["sealed"] + "=" * (-len(found["sealed"]) % 4))

@@ -264,8 +264,7 @@ class Vault:
                 continue
             data_key = os.urandom(KEY_BYTES)
             ciphers[subject] = AESGCM(data_key)
-            wrapped_key = self._keys.wrap(data_key, subject.encode())
-            rows.append((subject, self._keys.vault_key_id, wrapped_key, recorded_at))
+            rows.append((subject, *self._keys.wrap(data_key, subject.encode()), recorded_at))
         bulk_insert(connection, vault_subjects, _SUBJECT, rows)
         return ciphers
 

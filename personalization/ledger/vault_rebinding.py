@@ -54,7 +54,7 @@ def _rebind(connection: Connection, keys: Keyring, renaming: Renaming, subjects:
     renaming.rows(owners, ["subject"])
     renaming.rows(items, ["subject", "source", "value_token"])
     for row in owners:
-        row["wrapped_key"], row["key_id"] = keys.wrap(row["wrapped_key"], row["subject"].encode()), keys.vault_key_id
+        row["key_id"], row["wrapped_key"] = keys.wrap(row["wrapped_key"], row["subject"].encode())
     for row, cipher, value in zip(items, by_owner, values, strict=True):
         nonce = os.urandom(NONCE_BYTES)
         row["ciphertext"] = nonce + cipher.encrypt(nonce, value, _context(row))

@@ -32,10 +32,8 @@ def erase_bodies(runtime: Runtime, work: Work) -> dict[str, int]:
     shared = [event for event in events if event.rest is not GONE]
     with ledger.begin() as connection:
         for event in shared:
-            body = seal_rest(keys, event.row, json.dumps(event.rest, ensure_ascii=False).encode())
-            connection.execute(
-                update(inbox).where(inbox.c.seq == event.row.seq).values(body=body, key_id=keys.vault_key_id)
-            )
+            key_id, body = seal_rest(keys, event.row, json.dumps(event.rest, ensure_ascii=False).encode())
+            connection.execute(update(inbox).where(inbox.c.seq == event.row.seq).values(body=body, key_id=key_id))
         erased = ledger.inbox.erase_bodies(
             [event.row.seq for event in events if event.rest is GONE], connection=connection
         )

@@ -101,10 +101,10 @@ class Work:
 
     def save(self, folder: Path, keys: Keyring) -> None:
         """Seal it into the folder of the request."""
-        sealed = keys.seal(json.dumps(asdict(self)).encode(), _context(folder))
+        key_id, sealed = keys.seal(json.dumps(asdict(self)).encode(), _context(folder))
         temporary = folder / f".{FILE}.tmp"
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(keys.vault_key_id.encode() + b"\n" + sealed)
+            file.write(key_id.encode() + b"\n" + sealed)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(folder / FILE)

@@ -105,7 +105,7 @@ def test_other_keys_open_nothing_and_tell_no_repetition(ledger: Ledger, keys: Ke
 
 def test_an_unknown_vault_key_is_named(keys: Keyring) -> None:
     with pytest.raises(KeyFileError, match="has no vault key 'v9'"):
-        keys.unseal(keys.seal(b"x", b""), b"", "v9")
+        keys.unseal(keys.seal(b"x", b"")[1], b"", "v9")
 
 
 def test_rows_are_never_removed(ledger: Ledger, keys: Keyring) -> None:

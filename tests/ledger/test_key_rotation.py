@@ -123,6 +123,32 @@ def test_traffic_goes_on_while_the_key_is_replaced(filled: Ledger, keys: Keyring
     assert_everything_opens(filled, rotated, range(written[0]))
 
 
+class Overtaken(Keyring):
+    """Keys of a process that is slower than the rotations: each time it has read the file, another key is in use."""
+
+    overtaken_by = 2
+    url = ""
+
+    def reload(self) -> bool:
+        changed = super().reload()
+        if self.overtaken_by:
+            self.overtaken_by -= 1
+            self.rotate()
+        return changed
+
+    def rotate(self) -> None:
+        with Ledger.open(self.url) as other:
+            rotate_vault(other, Keyring.load(self.path), AT)
+
+
+def test_keys_are_read_until_nothing_is_new(filled: Ledger, url: str, keys: Keyring) -> None:
+    slow = Overtaken.load(keys.path)
+    slow.url = url
+    slow.rotate()
+    assert_everything_opens(filled, slow, range(50))
+    assert slow.vault_key_id == "v4"
+
+
 @pytest.mark.parametrize("point", ["rotate.key_added", "rotate.some_wrapped", "rotate.some_sealed"])
 def test_killed_anywhere_and_run_again_it_completes(
     filled: Ledger, url: str, keys: Keyring, point: str, tmp_path: Path

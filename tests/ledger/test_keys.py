@@ -186,7 +186,7 @@ def test_keys_are_neither_shown_nor_copied(known: Keyring) -> None:
 
 def test_a_data_key_unwraps_only_in_its_context(keys: Keyring, tmp_path: Path) -> None:
     data_key = os.urandom(32)
-    wrapped = keys.wrap(data_key, b"one")
+    _, wrapped = keys.wrap(data_key, b"one")
     assert data_key not in wrapped
     assert keys.unwrap(wrapped, b"one", "v1") == data_key
     with pytest.raises(KeyFileError, match=r"'v1' of .* is not the one that the vault was written with"):
