@@ -1,6 +1,7 @@
 """Runs all benchmarks and prints seconds and ratios. RESULTS.md keeps the numbers of past runs.
 
-`python -m benchmarks segments --customers 2000000 --folder DIR` measures the segments alone, at any size.
+`python -m benchmarks segments --customers 2000000 --folder DIR` measures the segments alone, at any size, and
+`python -m benchmarks single-events` rules about hours, sequences and latest values.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from benchmarks.export import Exported, bench_export
 from benchmarks.inbox import bench_inbox
 from benchmarks.plan import Planned, bench_plan
 from benchmarks.segments import Cost, bench_segments
+from benchmarks.single_events import bench_single_events
 from benchmarks.webhooks import Rate, bench_webhooks
 
 CUSTOMERS = 100_000
@@ -31,16 +33,21 @@ EXPORTED = 20_000
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures us beside hand-written SQL.")
     parts = parser.add_subparsers(dest="part")
-    segments = parts.add_parser("segments", help="only the segments, at any size")
-    segments.add_argument("--customers", type=int, default=CUSTOMERS, help="each has 40 events")
-    segments.add_argument("--folder", type=Path, help="keep the generated data here; default: a temporary folder")
-    segments.add_argument("--runs", type=int, default=3, help="of which the median is shown")
+    for name, what in (("segments", "the segments"), ("single-events", "rules about single events")):
+        part = parts.add_parser(name, help=f"only {what}, at any size")
+        part.add_argument("--customers", type=int, default=CUSTOMERS, help="each has 40 events")
+        part.add_argument("--folder", type=Path, help="keep the generated data here; default: a temporary folder")
+        part.add_argument("--runs", type=int, default=3, help="of which the median is shown")
     given = parser.parse_args()
     out = Console()
     if given.part == "segments":
         _show_costs(out, given.customers, bench_segments(given.customers, given.folder, given.runs))
         return
+    if given.part == "single-events":
+        _show_single_events(out, given.customers, bench_single_events(given.customers, given.folder, given.runs))
+        return
     _show_costs(out, CUSTOMERS, bench_segments(CUSTOMERS))
+    _show_single_events(out, CUSTOMERS, bench_single_events(CUSTOMERS))
     _show(out, f"The cut for {RECIPIENTS:,} recipients", bench_cut(RECIPIENTS))
     _show_rates(out, "Signed webhooks, kept durably before the answer; 64 connections, a core each", bench_webhooks())
     _show(out, f"Applying {EVENTS:,} webhook events, two order lines each", bench_inbox(EVENTS))
@@ -75,6 +82,14 @@ def _show_costs(out: Console, customers: int, rows: list[Cost]) -> None:
     for row in rows:
         numbers = (f"{row.seconds:.2f}", f"{row.cpu:.2f}", f"{row.cpu / rows[0].cpu:.2f}", f"{row.peak_mb:,.0f}")
         table.add_row(row.way, *numbers)
+    out.print(table)
+
+
+def _show_single_events(out: Console, customers: int, rows: list[tuple[str, float, float]]) -> None:
+    title = f"Rules about single events, {customers:,} customers, {customers * 40:,} events; CPU seconds"
+    table = Table("", "by hand", "ours", "ratio", title=title, title_justify="left")
+    for name, hand, our in rows:
+        table.add_row(name, f"{hand:.2f}", f"{our:.2f}", f"{our / hand:.2f}")
     out.print(table)
 
 

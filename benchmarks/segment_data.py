@@ -117,7 +117,8 @@ def _land(session: Session, folder: Path, customers: int) -> None:
         "order_lines": f"from '{folder}/order_lines.parquet'",
         "email_events": f"from '{folder}/email_events.parquet'",
     }
-    for name, query in rows.items():
+    unused = {name: "from range(0)" for name in ENTITIES if name not in rows}
+    for name, query in {**rows, **unused}.items():
         kind = "view" if name in ("order_lines", "email_events") else "table"
         present = [row[0] for row in session.rows(f"select column_name from (describe {query})")]
         missing = [column for column in ENTITIES[name].landed_columns if column not in present]

@@ -6,12 +6,40 @@ step before lies within the window. The latest is enough, because the window is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlglot import exp
 
 from personalization.rules import tree as t
+from personalization.rules.single_events import MINUTE_US, US, SingleEvents
 
-_US = "moment_us"
-_MINUTE_US = 60_000_000
+
+def sequences_query(columns: Mapping[t.Sequence, str], source: SingleEvents) -> exp.Select:
+    """One row per customer with any of the events of these sequences; 1 where a sequence is found, else NULL."""
+    chains = [Chain(node, name, source.token, source.now) for node, name in columns.items()]
+    query = _steps(columns, source)
+    for level in range(max(chain.levels for chain in chains)):
+        parts = [part for chain in chains for part in chain.level(level)]
+        query = exp.select(exp.Star(), *parts).from_(query.subquery(f"steps_{level}"))
+    outcomes = [exp.alias_(chain.outcome(), chain.name) for chain in chains]
+    return exp.select(exp.column(source.token), *outcomes).from_(query.subquery("reached")).group_by(source.token)
+
+
+def _steps(columns: Mapping[t.Sequence, str], source: SingleEvents) -> exp.Select:
+    """One row a customer and instant, `<name>_<step>` its instant where an event matches the step.
+
+    An order has a row for each of its lines, all at one instant, which would be sorted for nothing.
+    """
+    steps = [step for node in columns for step in node.steps]
+    firsts = [node.steps[0] for node in columns]  # later steps come later, so no window reaches further back
+    query = exp.select(exp.column(source.token), exp.column(US))
+    for node, name in columns.items():
+        for index, step in enumerate(node.steps):
+            found: exp.Expr = exp.Case().when(source.matching(step), exp.column(US))
+            query = query.select(exp.alias_(exp.Max(this=found), f"{name}_{index}"))
+    return query.from_(source.read({step.event for step in steps}, firsts).subquery("events")).group_by(
+        source.token, US
+    )
 
 
 class Chain:
@@ -43,14 +71,14 @@ class Chain:
         )
         matching = exp.column(f"{self.name}_{level + 1}")
         later_only = step.event == self.steps[level].event
-        window = exp.Literal.number(step.window * _MINUTE_US)
+        window = exp.Literal.number(step.window * MINUTE_US)
         if not step.negated:
             before = self._over(exp.Max(this=reached), before=True, strictly=later_only)
-            since = exp.Sub(this=exp.column(_US), expression=window)
+            since = exp.Sub(this=exp.column(US), expression=window)
             found = exp.and_(_known(matching), exp.GT(this=before, expression=since))
-            return [exp.alias_(exp.Case().when(found, exp.column(_US)), f"{self.name}_r{level + 1}")]
+            return [exp.alias_(exp.Case().when(found, exp.column(US)), f"{self.name}_r{level + 1}")]
         after = self._over(exp.Min(this=matching), before=False, strictly=later_only)
-        end = exp.Add(this=exp.column(_US), expression=window)
+        end = exp.Add(this=exp.column(US), expression=window)
         over = exp.LTE(this=end, expression=exp.Literal.number(self.now))
         none = exp.GTE(
             this=exp.Coalesce(this=after, expressions=[end.copy()]),  # nobody came: as good as after the end
@@ -58,7 +86,7 @@ class Chain:
         )
         return [
             exp.alias_(
-                exp.Case().when(exp.and_(_known(reached), over, none), exp.column(_US)), f"{self.name}_r{level + 1}"
+                exp.Case().when(exp.and_(_known(reached), over, none), exp.column(US)), f"{self.name}_r{level + 1}"
             )
         ]
 
@@ -74,7 +102,7 @@ class Chain:
             own = (exp.Literal.number(1), "PRECEDING" if before else "FOLLOWING")
         start, end = (("UNBOUNDED", "PRECEDING"), own) if before else (own, ("UNBOUNDED", "FOLLOWING"))
         spec = exp.WindowSpec(kind="RANGE", start=start[0], start_side=start[1], end=end[0], end_side=end[1])
-        order = exp.Order(expressions=[exp.Ordered(this=exp.column(_US))])
+        order = exp.Order(expressions=[exp.Ordered(this=exp.column(US))])
         return exp.Window(this=aggregate, partition_by=[exp.column(self.token)], order=order, spec=spec)
 
 

@@ -18,9 +18,10 @@ from personalization.errors import ProgramError
 from personalization.rules.behaviour import behaviour_query, day
 from personalization.rules.conditions import Columns, Translator
 from personalization.rules.membership import earlier_query
-from personalization.rules.moments import moments_query
+from personalization.rules.moments import moment_queries
 from personalization.rules.order import levels, needed
 from personalization.rules.parse import Rule, Value
+from personalization.rules.single_events import SingleEvents
 from personalization.rules.syntax import DIALECT
 from personalization.rules.tree import Behaviour, Node, Recalled
 from personalization.rules.zones import today
@@ -157,9 +158,10 @@ def facts(
     if behaviours:
         found = behaviour_query(behaviours, as_of, tables.customer_day, _TOKEN, customer_token)
         parts["behaviour"] = found, [_filled(node, column, "behaviour") for node, column in behaviours.items()]
-    if moments:
-        found = moments_query(moments, as_of, tables.moments, tables.profile, _TOKEN, customer_token)
-        parts["moment"] = found, [_filled(node, column, "moment") for node, column in moments.items()]
+    source = SingleEvents(as_of, tables.moments, tables.profile, _TOKEN, customer_token)
+    for index, (found, nodes) in enumerate(moment_queries(moments, source)):
+        name = f"moments_{index}"
+        parts[name] = found, [_filled(node, moments[node], name) for node in nodes]
     if earlier:
         found = earlier_query(earlier, as_of, tables.history, _TOKEN, customer_token)
         parts["earlier"] = found, [_filled(node, column, "earlier") for node, column in earlier.items()]

@@ -1,261 +1,85 @@
-"""What rules ask of single events, as one scan of those days that hour windows, sequences and properties can reach.
+"""What rules ask of single events, as few scans: one for all counts, two for all latest and first values, two for the
+last mail, and one for all sequences over the same kinds of events.
 
-The scan reads `marts.moments`: what each person did, with its instant in microseconds since 1970 (`moment_us`), so that
-windows and order are comparisons of whole numbers in every engine. Nothing at or after the first instant of the
-`as_of` day is read.
+They are scans of their own, and of the kinds of events they need only, because the cost is in ordering: one scan with
+window functions for everything would also sort every purchase for a question about mails.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
-from zoneinfo import ZoneInfo
+from typing import TypeVar
 
 from sqlglot import exp
 
-from personalization.as_of import AsOf
 from personalization.rules import tree as t
-from personalization.rules.chains import Chain
-from personalization.rules.events import Event
-from personalization.rules.past import Where
-from personalization.rules.zones import local_day, zones_query
+from personalization.rules.chains import sequences_query
+from personalization.rules.last_mail import MAIL, last_mail_query
+from personalization.rules.recalled import recalled_query
+from personalization.rules.single_events import SingleEvents, date_literal, days_between
 
-MINUTE_US = 60_000_000
-_US = "moment_us"
-_MAIL = ("mailing", "open")
+N = TypeVar("N", bound=t.Node)
 
 
-def instant_us(as_of: AsOf) -> int:
-    """The first instant of the `as_of` day, in microseconds since 1970."""
-    return int(as_of.instant.timestamp()) * 1_000_000
-
-
-def moments_query(
-    columns: Mapping[t.Moment, str],
-    as_of: AsOf,
-    table: str,
-    profile: str,
-    token: str,
-    customer_token: str | None = None,
-) -> exp.Select:
-    """One row per customer with any of the wanted events; a column for each thing that is asked.
+def moment_queries(columns: Mapping[t.Moment, str], source: SingleEvents) -> list[tuple[exp.Select, list[t.Moment]]]:
+    """Queries with one row per customer with any of the events they read; a column for each thing that is asked.
 
     Parameters
     ----------
     columns : mapping of Moment to str
-        The name of each column. Counts and sums are NULL without events, sequences 1 or NULL.
-    table, profile, token : str
-        Single events; the profile, read for time zones only; the column that names the customer in both.
-    customer_token : str, optional
-        Read this customer only.
+        The name of each column. Counts and sums are NULL without events, sequences and opened mails 1 or NULL.
+
+    Returns
+    -------
+    list of (Select, list of Moment)
+        Each query with the nodes it answers.
     """
-    return _Query(columns, as_of, table, profile, token, customer_token).build()
-
-
-class _Query:
-    def __init__(
-        self,
-        columns: Mapping[t.Moment, str],
-        as_of: AsOf,
-        table: str,
-        profile: str,
-        token: str,
-        customer_token: str | None,
-    ) -> None:
-        self.columns, self.as_of, self.now = columns, as_of, instant_us(as_of)
-        self.table, self.profile, self.token, self.customer = table, profile, token, customer_token
-        self.local = any(_local(node) for node in columns)
-        chains = [(node, name) for node, name in columns.items() if isinstance(node, t.Sequence)]
-        self.chains = [Chain(node, name, token, self.now) for node, name in chains]
-
-    def build(self) -> exp.Select:
-        query = self._kinds()
-        for level in range(max((chain.levels for chain in self.chains), default=0)):
-            parts = [part for chain in self.chains for part in chain.level(level)]
-            query = exp.select(exp.Star(), *parts).from_(query.subquery(f"steps_{level}"))
-        aggregates = [exp.alias_(self._aggregate(node, name), name) for node, name in self.columns.items()]
-        return exp.select(exp.column(self.token), *aggregates).from_(query.subquery("kinds")).group_by(self.token)
-
-    def _events(self) -> exp.Select:
-        """The events to look at, with the customer's own day when that is asked for."""
-        read = [exp.column(name, "m") for name in (self.token, _US, "event_day", *_READ)]
-        query = exp.select(*read).from_(exp.alias_(exp.to_table(self.table), "m", table=True))
-        day = exp.column("event_day", "m")
-        query = query.where(exp.LT(this=day, expression=_date(self.as_of.day)))
-        earliest = _earliest(list(self.columns), self.as_of)
-        if earliest is not None:
-            query = query.where(exp.GTE(this=day.copy(), expression=_date(earliest)))
-        names = sorted({name for node in self.columns for name in events_of(node)})
-        query = query.where(exp.column("event", "m").isin(*(exp.Literal.string(name) for name in names)))
-        if self.customer is not None:
-            query = query.where(exp.column(self.token, "m").eq(exp.Literal.string(self.customer)))
-        if self.local:
-            zones = zones_query(self.as_of, self.profile, self.token, self.customer).subquery("z")
-            query = query.join(zones, using=self.token)
-            query = query.select(exp.column("today", "z"))
-            here = local_day(exp.column("occurred_at", "m"), exp.column("zone", "z"))
-            query = query.select(exp.alias_(here, "local_day"))
-        return query
-
-    def _kinds(self) -> exp.Select:
-        """Beside each event one column for each thing asked: its value on the events that matter, NULL on others."""
-        query = exp.select(self.token, _US, "event").from_(self._events().subquery("events"))
-        for node, name in self.columns.items():
-            if isinstance(node, t.Behaviour):
-                matching = self._matching(node.event, node.where, node.about, _window_of(node))
-                query = query.select(exp.alias_(exp.Case().when(matching, self._measured(node)), name))
-            elif isinstance(node, t.Recalled):
-                matching = self._matching(node.event, node.where, node.about, _window_of(node))
-                query = query.select(exp.alias_(exp.Case().when(matching, _found(node)), name))
-            elif isinstance(node, t.Sequence):
-                for index, step in enumerate(node.steps):
-                    matching = self._matching(step.event, step.where, step.about, _window_of(step))
-                    found = exp.Case().when(matching, exp.column(_US))
-                    query = query.select(exp.alias_(found, f"{name}_{index}"))
-            else:
-                query = query.select(exp.alias_(self._opened(node), name))
-        return query
-
-    def _matching(self, event: str, where: Where, about: Event, window: _Window) -> exp.Expr:
-        """Whether an event is of this kind and in this window."""
-        conditions: list[exp.Expr] = [exp.column("event").eq(exp.Literal.string(event))]
-        for name, value in where:
-            each = about.properties[name]
-            found: exp.Expr = exp.column(each.column)
-            found = exp.Upper(this=found) if each.upper else found
-            conditions.append(exp.EQ(this=found, expression=exp.Literal.string(value)))
-        days, minutes, local = window
-        if minutes is not None:
-            since = exp.Literal.number(self.now - minutes * MINUTE_US)
-            conditions.append(exp.GTE(this=exp.column(_US), expression=since))
-        elif local:
-            conditions.append(exp.LT(this=exp.column("local_day"), expression=exp.column("today")))
-            if days is not None:
-                conditions.append(exp.LTE(this=_days_apart("today", "local_day"), expression=exp.Literal.number(days)))
-        elif days is not None:
-            since_day = _date(self.as_of.day - timedelta(days=days))
-            conditions.append(exp.GTE(this=exp.column("event_day"), expression=since_day))
-        return exp.and_(*conditions)
-
-    def _measured(self, node: t.Behaviour) -> exp.Expr:
-        if node.measure == "days_since":
-            if node.local:
-                return _days_apart("today", "local_day")
-            return _day_count(_date(self.as_of.day), exp.column("event_day"))
-        if node.measure == "events":
-            return exp.column("event_id" if node.about.distinct else "events")
-        return exp.column(node.measure)
-
-    def _opened(self, node: t.OpenedPrevious) -> exp.Expr:
-        """On an opened mail the instant it was sent, when it was opened in time."""
-        sent = exp.Case().when(exp.column("event").eq(exp.Literal.string("mailing")), exp.column(_US))
-        latest = exp.Window(
-            this=exp.Max(this=sent),
-            partition_by=[exp.column(self.token), exp.column("campaign_id")],
-            order=exp.Order(expressions=[exp.Ordered(this=exp.column(_US))]),
-            spec=exp.WindowSpec(
-                kind="RANGE", start="UNBOUNDED", start_side="PRECEDING", end="CURRENT ROW", end_side=None
-            ),
-        )
-        conditions: list[exp.Expr] = [exp.column("event").eq(exp.Literal.string("open"))]
-        if node.minutes is not None:
-            since = exp.Sub(this=exp.column(_US), expression=exp.Literal.number(node.minutes * MINUTE_US))
-            conditions.append(exp.GT(this=latest.copy(), expression=since))
-        return exp.Case().when(exp.and_(*conditions), latest)
-
-    def _aggregate(self, node: t.Moment, name: str) -> exp.Expr:
-        column = exp.column(name)
-        if isinstance(node, t.Sequence):
-            return next(chain.outcome() for chain in self.chains if chain.name == name)
-        if isinstance(node, t.OpenedPrevious):
-            sent = exp.Case().when(exp.column("event").eq(exp.Literal.string("mailing")), exp.column(_US))
-            same = exp.EQ(this=exp.Max(this=column), expression=exp.Max(this=sent))
-            return exp.Case().when(same, exp.Literal.number(1))
-        if isinstance(node, t.Recalled):
-            latest = node.which == "last"
-            found = exp.Max(this=column) if latest else exp.Min(this=column)
-            known = exp.Dot(this=found, expression=exp.to_identifier("flag"))
-            value = exp.Dot(this=found.copy(), expression=exp.to_identifier("value"))
-            return exp.Case().when(known.eq(exp.Literal.number(1 if latest else 0)), value)
-        if node.measure == "days_since":
-            return exp.Min(this=column)
-        if node.measure != "events":
-            return exp.cast(exp.Sum(this=column), "double")
-        if node.about.distinct:
-            return exp.cast(exp.Count(this=exp.Distinct(expressions=[column])), "bigint")
-        return exp.cast(exp.Sum(this=column), "bigint")
-
-
-# engines read only those that are used
-_READ = (
-    "event",
-    "department",
-    "category",
-    "product_id",
-    "campaign_id",
-    "detail",
-    "event_id",
-    "events",
-    "quantity",
-    "amount",
-)
-_Window = tuple[int | None, int | None, bool]
-
-
-def _window_of(node: t.Behaviour | t.Recalled | t.Step) -> _Window:
-    return node.within, node.minutes, node.local
-
-
-def _found(node: t.Recalled) -> exp.Expr:
-    """Instant, whether the property is known, and the property: what is compared to find the latest or the first."""
-    each = node.about.properties[node.key]
-    column: exp.Expr = exp.column(each.column)
-    value = exp.Upper(this=column) if each.upper else column
-    missing = exp.Is(this=column.copy(), expression=exp.Null())
-    sides = (0, 1) if node.which == "last" else (1, 0)  # of events at one instant, the largest or the smallest is taken
-    flag = exp.Case().when(missing, exp.Literal.number(sides[0])).else_(exp.Literal.number(sides[1]))
-    parts = {
-        _US: exp.column(_US),
-        "flag": flag,
-        "value": exp.Coalesce(this=value, expressions=[exp.Literal.string("")]),
-    }
-    pairs = [exp.PropertyEQ(this=exp.to_identifier(name), expression=part) for name, part in parts.items()]
-    return exp.Struct(expressions=pairs)
+    found: list[tuple[exp.Select, list[t.Moment]]] = []
+    if counted := _of(columns, t.Behaviour):
+        found.append((_counts_query(counted, source), list(counted)))
+    if recalled := _of(columns, t.Recalled):
+        found.append((recalled_query(recalled, source), list(recalled)))
+    if opened := _of(columns, t.OpenedPrevious):
+        found.append((last_mail_query(opened, source), list(opened)))
+    groups: dict[tuple[str, ...], dict[t.Sequence, str]] = {}
+    for node, name in _of(columns, t.Sequence).items():
+        groups.setdefault(tuple(sorted(set(events_of(node)))), {})[node] = name
+    return found + [(sequences_query(group, source), list(group)) for group in groups.values()]
 
 
 def events_of(node: t.Moment) -> Sequence[str]:
     """The kinds of events it looks at."""
     if isinstance(node, t.OpenedPrevious):
-        return _MAIL
+        return MAIL
     return [step.event for step in node.steps] if isinstance(node, t.Sequence) else [node.event]
 
 
-def _local(node: t.Moment) -> bool:
-    return node.steps[0].local if isinstance(node, t.Sequence) else getattr(node, "local", False)
+def _of(columns: Mapping[t.Moment, str], kind: type[N]) -> dict[N, str]:
+    return {node: name for node, name in columns.items() if isinstance(node, kind)}
 
 
-def _earliest(nodes: Sequence[t.Moment], as_of: AsOf) -> date | None:
-    """The first business day that any of these can reach; None is all of the past."""
-    days: list[date] = []
-    for node in nodes:
-        first = node.steps[0] if isinstance(node, t.Sequence) else node
-        if isinstance(first, t.OpenedPrevious) or (first.within is None and first.minutes is None):
-            return None
-        if first.minutes is not None:
-            instant = as_of.instant - timedelta(minutes=first.minutes)
-            days.append(instant.astimezone(ZoneInfo(as_of.timezone)).date())
-        else:  # days elsewhere begin and end up to a day away from ours, and so may today
-            days.append(as_of.day - timedelta(days=(first.within or 0) + (2 if first.local else 0)))
-    return min(days)
+def _counts_query(columns: Mapping[t.Behaviour, str], source: SingleEvents) -> exp.Select:
+    events = source.read({node.event for node in columns}, list(columns))
+    aggregates = [exp.alias_(_aggregate(node, source), name) for node, name in columns.items()]
+    return exp.select(exp.column(source.token), *aggregates).from_(events.subquery("events")).group_by(source.token)
 
 
-def _date(day: date) -> exp.Expr:
-    return exp.cast(exp.Literal.string(day.isoformat()), "date")
+def _aggregate(node: t.Behaviour, source: SingleEvents) -> exp.Expr:
+    measured = exp.Case().when(source.matching(node), _measured(node, source))
+    if node.measure == "days_since":
+        return exp.Min(this=measured)
+    if node.measure != "events":
+        return exp.cast(exp.Sum(this=measured), "double")
+    if node.about.distinct:
+        return exp.cast(exp.Count(this=exp.Distinct(expressions=[measured])), "bigint")
+    return exp.cast(exp.Sum(this=measured), "bigint")
 
 
-def _days_apart(later: str, earlier: str) -> exp.Expr:
-    return _day_count(exp.column(later), exp.column(earlier))
-
-
-def _day_count(later: exp.Expr, earlier: exp.Expr) -> exp.Expr:
-    return exp.DateDiff(this=later, expression=earlier, unit=exp.Var(this="DAY"))
+def _measured(node: t.Behaviour, source: SingleEvents) -> exp.Expr:
+    if node.measure == "days_since":
+        if node.local:
+            return days_between(exp.column("today"), exp.column("local_day"))
+        return days_between(date_literal(source.as_of.day), exp.column("event_day"))
+    if node.measure == "events":
+        return exp.column("event_id" if node.about.distinct else "events")
+    return exp.column(node.measure)
