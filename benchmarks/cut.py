@@ -76,7 +76,7 @@ def _seconds(work: Callable[[], Any]) -> float:
 def _fill(ledger: Ledger, customers: list[str], addresses: list[str]) -> None:
     """A consent event for everybody, 2 % withdrawn; 5 % of addresses suppressed. Hashes are left out: nobody checks."""
     with ledger.begin() as connection:
-        fixed = {
+        fixed: dict[str, object] = {
             "channel": "email",
             "purpose": PURPOSE,
             "lawful_basis": "consent",

@@ -66,18 +66,21 @@ def bench_plan(contacts: int) -> list[tuple[str, Planned]]:
 def fill(root: Path, contacts: int) -> None:
     """A workspace in which everybody is acknowledged, one in a hundred with other contents than wanted now."""
     runtime = make_workspace(root, SETTINGS)
-    people = duckdb.sql(f"""
+    generated = duckdb.sql(f"""
         select 't1_k1_c' || substr(md5(i::varchar), 1, 31) as customer_token,
             't1_k1_e' || substr(md5('e' || i::varchar), 1, 31) as address_token, i as number
         from range({contacts * OPTED_OUT // (OPTED_OUT - 1)}) r(i)
-    """).to_arrow_table()
+    """)
+    assert generated is not None
+    people = generated.to_arrow_table()
     customers, addresses = people["customer_token"].to_pylist(), people["address_token"].to_pylist()
     fill_consent(runtime, customers, addresses[::OPTED_OUT])
     destination = runtime.program.destinations["there"]
     with runtime.warehouse.connect() as session:
         fill_warehouse(session, people, f"number % {OPTED_OUT} <> 0")
         links = pa.table({"customer_token": pa.array([], pa.string())})
-        create_desired(session, runtime.program, "there", destination, runtime.as_of(DAY), links)
+        nobody = pa.table({name: pa.array([], pa.string()) for name in ("address_token", "customer_token")})
+        create_desired(session, runtime.program, "there", destination, runtime.as_of(DAY), links, nobody)
         wanted = session.arrow(f"select address_token, customer_token, payload, row_hash from {DESIRED}")
         session.execute(f"""
             copy (
