@@ -15,6 +15,7 @@ from sqlalchemy import (
     Select,
     Text,
     case,
+    exists,
     func,
     literal_column,
     select,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from personalization.ledger.engine import fetch_texts, one_of
-from personalization.ledger.export_schema import acknowledged, outbox
+from personalization.ledger.export_schema import IS_UNCERTAIN, acknowledged, export_runs, outbox
 from personalization.ledger.leases import Lease
 
 if TYPE_CHECKING:
@@ -57,11 +58,7 @@ class Contacts:
         open_rows = outbox.c
         unclear = (
             select(*(open_rows[name] for name in CONTACTS.names[:4]))
-            .where(
-                open_rows.destination == destination,
-                open_rows.state == "uncertain",
-                open_rows.resolved_run.is_(None),
-            )
+            .where(open_rows.destination == destination, IS_UNCERTAIN, open_rows.resolved_run.is_(None))
             .order_by(open_rows.id)
         )
         with self._ledger.read() as connection:
@@ -150,19 +147,12 @@ def acknowledge(connection: Connection, ids: Sequence[int]) -> None:
 def resolve(connection: Connection, run: int, ids: Sequence[int]) -> None:
     """Earlier uncertain rows of contacts about which there is certainty now."""
     columns = outbox.c
-    certain = [
-        (row.destination, row.address_token)
-        for row in connection.execute(
-            select(columns.destination, columns.address_token).where(one_of(connection, columns.id, ids))
-        )
-    ]
+    destination = select(export_runs.c.destination).where(export_runs.c.run == run).scalar_subquery()
+    open_ones = columns.destination == destination, IS_UNCERTAIN, columns.resolved_run.is_(None)
+    if not connection.execute(select(exists().where(*open_ones))).scalar():
+        return
+    certain = select(columns.address_token).where(one_of(connection, columns.id, ids))
+    addresses: list[str] = list(connection.execute(certain).scalars())
     connection.execute(
-        update(outbox)
-        .where(
-            columns.destination == certain[0][0],
-            columns.state == "uncertain",
-            columns.resolved_run.is_(None),
-            one_of(connection, columns.address_token, [address for _, address in certain]),
-        )
-        .values(resolved_run=run)
+        update(outbox).where(*open_ones, one_of(connection, columns.address_token, addresses)).values(resolved_run=run)
     )

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, Table, Text
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    literal_column,
+    text,
+)
 
 from personalization.ledger.schema import BigId, Instant, metadata
 
@@ -12,6 +25,10 @@ STATES = ("planned", "cut", "in_flight", "acked", "rejected", "uncertain", "held
 
 def one_of_these(column: str, values: tuple[str, ...]) -> str:
     return f"{column} in ({', '.join(repr(value) for value in values)})"
+
+
+def _only(which: str) -> dict[str, Any]:
+    return {"sqlite_where": text(which), "postgresql_where": text(which)}
 
 
 export_runs = Table(
@@ -66,9 +83,16 @@ outbox = Table(
     CheckConstraint(one_of_these("operation", OPERATIONS), name="ck_outbox_operation"),
     CheckConstraint(one_of_these("state", STATES), name="ck_outbox_state"),
     Index(None, "run", "state"),
-    Index(None, "destination", "state"),
     Index(None, "destination", "address_token"),
+    Index("ix_outbox_uncertain", "destination", **_only("state = 'uncertain'")),
+    Index("ix_outbox_rejected", "destination", **_only("state = 'rejected'")),
+    Index("ix_outbox_retractions", "run", "state", **_only("operation = 'retract'")),
 )
+
+# Written out, not as parameters: else SQLite does not see that an index of such rows alone is enough.
+IS_UNCERTAIN = outbox.c.state == literal_column("'uncertain'")
+IS_REJECTED = outbox.c.state == literal_column("'rejected'")
+IS_RETRACTION = outbox.c.operation == literal_column("'retract'")
 
 acknowledged = Table(
     "acknowledged",

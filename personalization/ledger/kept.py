@@ -45,6 +45,8 @@ class Kept:
         columns = kept_external_ids.c
         query = select(columns.customer_token, columns.sealed).where(columns.destination == destination)
         with nullcontext(connection) if connection is not None else self._ledger.read() as reader:
+            if reader.execute(query.limit(1)).first() is None:  # the token key was never replaced
+                return made
             found = reader.execute(query.where(one_of(reader, columns.customer_token, list(customers)))).all()
         if not found:
             return made

@@ -1,8 +1,9 @@
 """The outbox: every contact an export is about to change, and what came of it. Written under a lease only.
 
 A row goes planned → cut → in_flight → acked | rejected | uncertain, or ends as suppressed, invalid or held on the
-way. Only `acked` changes what the destination is taken to know (the table `acknowledged`), so nothing that was not
-confirmed is ever skipped later. Each step is one transaction that checks the lease's epoch first.
+way. Cut and on its way it becomes in one step. Only `acked` changes what the destination is taken to know (the table
+`acknowledged`), so nothing that was not confirmed is ever skipped later. Each step is one transaction that checks the
+lease's epoch first.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from personalization.ledger import sends
 from personalization.ledger.contacts import acknowledge, resolve
 from personalization.ledger.engine import bulk_insert, one_of
 from personalization.ledger.export_books import Books, read_books
-from personalization.ledger.export_schema import export_runs, outbox
+from personalization.ledger.export_schema import IS_RETRACTION, export_runs, outbox
 from personalization.ledger.frequency import HOLDS
 from personalization.ledger.leases import Lease
 from personalization.ledger.schema import now, to_micros
@@ -234,7 +235,9 @@ class Outbox:
         # of one state the index gives the rows in their order; of several they would have to be sorted
         which = outbox.c.state == states[0] if len(states) == 1 else outbox.c.state.in_(states)
         query = select(*_ROW).where(outbox.c.run == run, which).order_by(outbox.c.id).limit(limit)
-        if operations:
+        if list(operations) == ["retract"]:
+            query = query.where(IS_RETRACTION)  # few of many: there is an index of them
+        elif operations:
             query = query.where(outbox.c.operation.in_(operations))
         with self._ledger.read() as connection:
             rows: Any = connection.execute(query).all()
@@ -262,10 +265,15 @@ class Outbox:
         stopped: Sequence[Outcome],
         reserve: Callable[[Connection], Mapping[int, str]] | None = None,
     ) -> list[int]:
-        """planned → cut for the rows that may be sent in this batch; the others end as suppressed, invalid or held.
+        """planned → cut → in_flight for the rows that leave in this batch; others end as suppressed, invalid or held.
+
+        The last thing before bytes leave: a stale lease stops here. It is one transaction, so that no time and no crash
+        can come between the cut and the note that the rows are on their way.
 
         Parameters
         ----------
+        sent : sequence of int
+            Rows that the cut lets pass.
         reserve : callable, optional
             Reserves slots of the send ledger in this transaction; says by row id why a row must not be sent.
 
@@ -283,14 +291,9 @@ class Outbox:
             for (state, reason), ids in _grouped(stopped).items():
                 _move(connection, lease, ids, ("planned",), state=state, reason=reason, cut_at=cut_at)
             cleared = [row_id for row_id in sent if row_id not in refused]
-            _move(connection, lease, cleared, ("planned",), state="cut", reason=None, cut_at=cut_at, batch=batch)
+            leaving = {"cut_at": cut_at, "batch": batch, "attempt": outbox.c.attempt + 1}
+            _move(connection, lease, cleared, ("planned",), state="in_flight", reason=None, **leaving)
         return cleared
-
-    def send(self, lease: Lease, ids: Sequence[int]) -> None:
-        """cut → in_flight, the last thing before bytes leave: a stale lease stops here."""
-        with self._ledger.begin() as connection:
-            lease.hold(connection)
-            _move(connection, lease, ids, ("cut",), state="in_flight", attempt=outbox.c.attempt + 1)
 
     def keep_receipt(self, lease: Lease, ids: Sequence[int], receipt: str) -> None:
         """Note how the destination names a batch that it works on later."""
@@ -366,13 +369,13 @@ _ROW = tuple(outbox.c[name] for name in OutboxRow.__slots__)
 
 def _leave_audiences(connection: Connection, run: int, ids: Sequence[int], day: str | None) -> None:
     """After an acked row its contact is in the audience of the row's campaign only, or in none."""
-    columns = outbox.c
-    query = select(columns.destination, columns.address_token, columns.operation, columns.campaign)
-    rows = connection.execute(query.where(one_of(connection, columns.id, ids))).all()
-    if day is None:
-        day = connection.execute(select(export_runs.c.as_of).where(export_runs.c.run == run)).scalar_one()
-    left = {row.address_token: row.campaign if row.operation in ("add", "change") else None for row in rows}
-    sends.end(connection, rows[0].destination, left, day)
+    rows = sends.elsewhere(connection, ids)
+    if not rows:
+        return
+    head = connection.execute(
+        select(export_runs.c.destination, export_runs.c.as_of).where(export_runs.c.run == run)
+    ).one()
+    sends.end(connection, head.destination, rows, day or head.as_of)
 
 
 def _move(connection: Connection, lease: Lease, ids: Sequence[int], allowed: Sequence[str], **values: Any) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from personalization.ledger.consent_event import OPT_OUT
 from personalization.ledger.engine import one_of
-from personalization.ledger.export_schema import outbox
+from personalization.ledger.export_schema import IS_RETRACTION, outbox
 from personalization.ledger.news import Position
 from personalization.ledger.pushes_schema import opt_out_pushes, progress
 from personalization.ledger.schema import consent_events, now, suppressions
@@ -71,7 +71,7 @@ class Pushes:
         columns = outbox.c
         new = (
             select(columns.id, columns.destination, columns.customer_token, columns.address_token, columns.changed_at)
-            .where(columns.run == run, columns.operation == "retract", columns.state == "acked")
+            .where(columns.run == run, IS_RETRACTION, columns.state == "acked")
             .where(columns.id.not_in(select(opt_out_pushes.c.outbox_id)))
         )
         pushes = []

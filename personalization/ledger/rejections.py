@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from sqlalchemy import and_, func, insert, select
 
-from personalization.ledger.export_schema import export_retries, export_runs, outbox
+from personalization.ledger.export_schema import IS_REJECTED, export_retries, export_runs, outbox
 from personalization.ledger.schema import now
 
 if TYPE_CHECKING:
@@ -72,7 +72,11 @@ class Rejections:
         written = and_(columns.destination == destination, columns.operation.in_(("add", "change")))
         last = (
             select(columns.address_token, func.max(columns.id).label("id"))
-            .where(written, columns.state.in_(("acked", "rejected", "uncertain")))
+            .where(
+                written,
+                columns.state.in_(("acked", "rejected", "uncertain")),
+                columns.address_token.in_(select(columns.address_token).where(written, IS_REJECTED)),
+            )
             .group_by(columns.address_token)
             .subquery()
         )
@@ -85,13 +89,13 @@ class Rejections:
                 select(*columns, export_runs.c.as_of)
                 .join_from(outbox, last, columns.id == last.c.id)
                 .join(export_runs, export_runs.c.run == columns.run)
-                .where(columns.state == "rejected")
+                .where(IS_REJECTED)
             ).all()
             tries: dict[tuple[str, str], int] = {
                 (row.address_token, row.row_hash): row.tries
                 for row in connection.execute(
                     select(columns.address_token, columns.row_hash, func.count().label("tries"))
-                    .where(written, columns.state == "rejected", columns.run > after)
+                    .where(written, IS_REJECTED, columns.run > after)
                     .group_by(columns.address_token, columns.row_hash)
                 )
             }

@@ -6,16 +6,18 @@ freed when nothing was sent or the platform refused, and kept when the platform 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
-from sqlalchemy import Connection, delete, exists, or_, select, update
+from sqlalchemy import Connection, case, delete, exists, or_, select, update
 
 from personalization.ledger.engine import bulk_insert, one_of
+from personalization.ledger.export_schema import outbox
 from personalization.ledger.frequency import RELEASED, Limit, PastMailing, refusal, unreported
 from personalization.ledger.schema import now, to_micros
 from personalization.ledger.sends_schema import sends
@@ -45,8 +47,7 @@ Reports = Callable[[Sequence[str]], Mapping[str, Sequence[PastMailing]]]
 """Mailings that platforms reported, by customer token."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A release that is asked for.
 
     Attributes
@@ -139,12 +140,15 @@ class Sends:
             return {}
         known = self._slots(connection, wanted, day)
         reported = reports(_whose_reports(wanted, known))
+        repeated = _repeated(wanted)
         refused: dict[int, str] = {}
         rows: list[tuple[Any, ...]] = []
         moved: list[tuple[int, int]] = []
-        moment = to_micros(now())
+        moment, iso_day = to_micros(now()), day.isoformat()
+        unmailed = cache(lambda limit: refusal(day, (), limit))  # of nearly everybody, and there are few limits
+        nobody: set[_Slot] = set()
         for each in wanted:
-            slots = {slot for token in each.person if token in known for slot in known[token]}
+            slots = {slot for token in each.person if token in known for slot in known[token]} if known else nobody
             own = [slot for slot in slots if (slot.campaign, slot.version) == (each.campaign, each.version)]
             if own:
                 here = [
@@ -160,7 +164,7 @@ class Sends:
                 open_ones = unreported((PastMailing(slot.day, slot.campaign) for slot in slots), past)
                 reason = refusal(day, [mailing.day for mailing in (*past, *open_ones)], each.limit)
             else:
-                reason = refusal(day, (), each.limit)
+                reason = unmailed(each.limit)
             if reason is None and each.among:
                 limit, campaigns = each.among
                 reason = refusal(day, [slot.day for slot in slots if slot.campaign in campaigns], limit)
@@ -168,11 +172,13 @@ class Sends:
             if reason:
                 refused[each.outbox_id] = reason
                 continue
-            slot = _Slot(None, each.campaign, each.version, each.address_token, destination, day, ended=False)
-            for token in each.person:
-                known[token].append(slot)
+            again = [token for token in each.person if token in repeated] if repeated else ()
+            if again:  # the person is asked for once more
+                slot = _Slot(None, each.campaign, each.version, each.address_token, destination, day, ended=False)
+                for token in again:
+                    known[token].append(slot)
             names = (each.campaign, each.version, each.customer_token, each.address_token, destination)
-            rows.append((*names, day.isoformat(), as_of, "reserved", each.outbox_id, moment))
+            rows.append((*names, iso_day, as_of, "reserved", each.outbox_id, moment))
         if write:
             bulk_insert(connection, sends, _INSERTED, rows)
             _hand_over(connection, moved)
@@ -246,6 +252,14 @@ class Sends:
         return found
 
 
+def _repeated(wanted: Sequence[Wanted]) -> set[str]:
+    """Tokens of people for whom more than one release is asked."""
+    tokens = [token for each in wanted for token in each.person]
+    if len(set(tokens)) == len(tokens):
+        return set()
+    return {token for token, times in Counter(tokens).items() if times > 1}
+
+
 def _whose_reports(wanted: Sequence[Wanted], known: Mapping[str, Sequence[_Slot]]) -> list[str]:
     """Tokens of the people of whom reported mailings must be counted: where the decision did not do it already."""
     return sorted(
@@ -291,6 +305,25 @@ def keep(connection: Connection, outbox_ids: Sequence[int]) -> None:
             .where(one_of(connection, sends.c.outbox_id, chunk), sends.c.state == "reserved")
             .values(state="kept")
         )
+
+
+def elsewhere(connection: Connection, outbox_ids: Sequence[int]) -> dict[str, str | None]:
+    """Contacts of acked rows that hold a slot of another audience than the row's, and the row's campaign: see `end`."""
+    rows = outbox.c
+    written = rows.operation.in_(("add", "change"))
+    query = (
+        select(rows.address_token, case((written, rows.campaign)).label("campaign"))
+        .join_from(outbox, sends, sends.c.address_token == rows.address_token)
+        .where(
+            one_of(connection, rows.id, outbox_ids),
+            sends.c.destination == rows.destination,
+            sends.c.ended_day.is_(None),
+            sends.c.state == "kept",
+            or_(~written, rows.campaign.is_(None), rows.campaign != sends.c.campaign),
+        )
+        .distinct()
+    )
+    return {row.address_token: row.campaign for row in connection.execute(query)}
 
 
 def end(connection: Connection, destination: str, left: Mapping[str, str | None], day: str) -> None:

@@ -27,7 +27,7 @@ from personalization.runtime import Runtime
 from personalization.stages.export import delivery, exporter
 from personalization.stages.export.adapters.base import Limits, Prepared
 from personalization.stages.export.adapters.csv import CsvAdapter
-from personalization.stages.export.cut import Block, Contact
+from personalization.stages.export.cut import Block, Contact, Erased
 from personalization.workspace import Workspace
 
 CLIENTS = 50
@@ -48,7 +48,7 @@ class EarlyDelivery(delivery.Delivery):
         time.sleep(0.05)
 
         class Decided:
-            def blocked(self, contacts: Iterable[Contact]) -> dict[str, Block]:
+            def blocked(self, contacts: Iterable[Contact], *, erased: Erased) -> dict[str, Block]:
                 return {contact.key: early[contact.key] for contact in contacts if contact.key in early}
 
             def person(self, customer: str, address: str) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ It looks at the ledger as of this moment, whatever day the export is made for, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import duckdb
@@ -24,6 +24,8 @@ CONTACTS = pa.schema(
 )
 ONE_BY_ONE = 100_000  # up to so many identifiers are looked up in the record of consent instead of reading all of it
 FEW = 5_000  # up to so many contacts are looked at one by one at once
+ERASED = "s1_"
+"""How the tokens of erased people begin."""
 BLOCKED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("opted_out", pa.bool_())])
 
 
@@ -38,7 +40,7 @@ class Contact:
     purpose : str
         For which it would be written to.
     identifiers : tuple of str
-        Tokens that are known to belong to it: of its customer, of its address, of the address as an erased one.
+        Tokens that are known to belong to it: of its customer, of its address, perhaps of the address as an erased one.
     covered_by : tuple of str
         Tokens that are not its own, but whose opt-outs count for it: of the mailbox behind a `+tag` address.
     """
@@ -47,6 +49,13 @@ class Contact:
     purpose: str
     identifiers: tuple[str, ...]
     covered_by: tuple[str, ...] = ()
+
+
+Erased = Callable[[Collection[str]], Mapping[str, str]]
+"""From suppression tokens of erased people to contacts, by key, whose address is of one of them, with that token.
+
+To make such a token of each address takes longer than all the rest of a look; it is needed only when there are any.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +94,15 @@ class Cut:
                     f"create table {name} as select identifier_token, customer_token from source where {which}"  # noqa: S608
                 )
 
-    def blocked(self, contacts: Iterable[Contact], *, snapshot: Connection | None = None) -> dict[str, Block]:
+    def blocked(
+        self, contacts: Iterable[Contact], *, erased: Erased | None = None, snapshot: Connection | None = None
+    ) -> dict[str, Block]:
         """The blocked ones among some contacts, by `key`.
 
         Parameters
         ----------
+        erased : callable, optional
+            Finds contacts whose addresses were erased, where that is not among their identifiers.
         snapshot : Connection, optional
             An open `Ledger.read` snapshot to look through; default: the ledger as of this call.
 
@@ -101,15 +114,18 @@ class Cut:
         contacts = list(contacts)
         if not contacts:
             return {}
+        if snapshot is None:
+            with self.ledger.read() as reader:
+                return self.blocked(contacts, erased=erased, snapshot=reader)
+        if erased is not None:
+            known = self.ledger.suppressions.snapshot(connection=snapshot)["identifier_token"].to_pylist()
+            contacts = with_erased(contacts, erased, {token for token in known if token.startswith(ERASED)})
         pairs = [(contact.key, token) for contact in contacts for token in contact.identifiers]
         own = _table(["key", "identifier_token"], pairs)
         pairs = [(contact.key, token) for contact in contacts for token in contact.covered_by]
         covering = _table(["key", "identifier_token"], pairs)
         wanted = _table(["key", "purpose"], [(contact.key, contact.purpose) for contact in contacts])
-        if snapshot is not None:
-            return _by_key(self._judge(wanted, own, snapshot, covering))
-        with self.ledger.read() as reader:
-            return _by_key(self._judge(wanted, own, reader, covering))
+        return _by_key(self._judge(wanted, own, snapshot, covering))
 
     def stopped(self, contacts: pa.Table, *, snapshot: Connection | None = None) -> pa.Table:
         """`blocked` for any number of contacts.
@@ -398,6 +414,15 @@ _BLOCKED = """
         or c.state = 'withdrawn'
         or (c.state is null and w.purpose not in (select purpose from unasked))
 """
+
+
+def with_erased(contacts: list[Contact], erased: Erased, tokens: Collection[str]) -> list[Contact]:
+    """Contacts, with the token of the address as an erased one where it is among some tokens."""
+    found = erased(tokens) if tokens else {}
+    return [
+        replace(contact, identifiers=(*contact.identifiers, found[contact.key])) if contact.key in found else contact
+        for contact in contacts
+    ]
 
 
 def _column(tokens: pa.Array | pa.ChunkedArray) -> pa.Table:

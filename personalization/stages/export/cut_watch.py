@@ -11,9 +11,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, func, select
 
 from personalization.ledger.schema import consent_events, suppressions
-from personalization.stages.export.cut import CONTACTS, Block, Contact, Cut
-
-_ERASED = "s1_"
+from personalization.stages.export.cut import CONTACTS, ERASED, Block, Contact, Cut, Erased, with_erased
 
 
 class Watch:
@@ -45,24 +43,26 @@ class Watch:
     def person(self, customer: str, address: str) -> tuple[str, ...]:
         return self._cut.person(customer, address)
 
-    def blocked(self, contacts: Iterable[Contact]) -> dict[str, Block]:
+    def blocked(self, contacts: Iterable[Contact], *, erased: Erased | None = None) -> dict[str, Block]:
         """`Cut.blocked`, in one snapshot of the ledger that is taken now."""
         found: dict[str, Block] = {}
         strangers: list[Contact] = []
         with self._ledger.read() as snapshot:
             self._catch_up(snapshot)
+            if erased is not None and self._erased:
+                contacts = with_erased(list(contacts), erased, self._erased)
             for contact in contacts:
                 customer, address, *more = contact.identifiers
                 key = self._keys.get((customer, address, contact.purpose))
-                if (
-                    key is None
-                    or contact.covered_by
-                    or any(token in self._erased or not token.startswith(_ERASED) for token in more)
-                ):
+                if key is None or contact.covered_by or (more and self._is_more(more)):
                     strangers.append(contact)
                 elif key in self._blocks:
                     found[contact.key] = self._blocks[key]
             return found | self._cut.blocked(strangers, snapshot=snapshot)
+
+    def _is_more(self, further: Iterable[str]) -> bool:
+        """Whether further identifiers of a contact may change the answer."""
+        return any(token in self._erased or not token.startswith(ERASED) for token in further)
 
     def _catch_up(self, snapshot: Connection) -> None:
         """Judge again whoever is touched by what the ledger learned since the last time."""
@@ -75,10 +75,10 @@ class Watch:
         if self._consent < 0 or consent < self._consent or stopped < self._suppressions:
             touched, self._blocks = self._watched, {}
             known = self._ledger.suppressions.snapshot(connection=snapshot)["identifier_token"].to_pylist()
-            self._erased = {token for token in known if token.startswith(_ERASED)}
+            self._erased = {token for token in known if token.startswith(ERASED)}
         else:
             tokens = self._said_since(snapshot)
-            self._erased |= {token for token in tokens if token.startswith(_ERASED)}
+            self._erased |= {token for token in tokens if token.startswith(ERASED)}
             touched = self._cut.reached("watched", pa.array(sorted(tokens), pa.string()))
         for key in touched["key"].to_pylist() if self._blocks else ():
             self._blocks.pop(key, None)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -170,7 +171,8 @@ class Delivery:
             self._number = self._outbox.next_batch_number(self._to.run)
         number = self._number
         moment, begun = now(), self._clock.monotonic()
-        blocked = self._cut.blocked(self._seen_by_cut(prepared, rows))
+        written = [ready.contact for ready in prepared if ready.contact.operation in ("add", "change")]
+        blocked = self._cut.blocked(self._seen_by_cut(written, rows), erased=partial(self._erased, written))
         stopped = [
             Outcome(row.contact.id, "suppressed", blocked[str(row.contact.id)].reason)
             for row in prepared
@@ -188,7 +190,6 @@ class Delivery:
         if self._clock.monotonic() >= batch.deadline:
             self._outbox.put_back(self._to.lease, batch.ids)
             return
-        self._outbox.send(self._to.lease, batch.ids)
         self._number += 1
         crash_point("export.before_send")
         try:
@@ -223,14 +224,15 @@ class Delivery:
             self._keys, self._to.destination, [row.customer_token for row in rows]
         )
         reasons = opt_out_reasons(self._ledger, rows, self._cut.person)
+        payloads = json.loads(f"[{','.join(row.payload for row in rows)}]")  # faster than one by one
         contacts, unfit = [], []
-        for row, external_id in zip(rows, external, strict=True):
+        for row, external_id, values in zip(rows, external, payloads, strict=True):
             address = addresses.get(row.address_token)
             if address is None:
                 unfit.append(Outcome(row.id, "invalid", "the vault has no address for it (any more)"))
             else:
                 reason = reasons.get(row.id, "unsubscribed")
-                contacts.append(Contact(row.id, row.operation, address, external_id, json.loads(row.payload), reason))
+                contacts.append(Contact(row.id, row.operation, address, external_id, values, reason))
         prepared, refused = self._adapter.prepare(contacts)
         return prepared, [*unfit, *refused]
 
@@ -242,20 +244,22 @@ class Delivery:
         asking = [row for row in rows if row.id in allowed]
         return lambda connection: frequency.reserve(connection, asking, self._cut)
 
-    def _seen_by_cut(self, prepared: Sequence[Prepared], rows: Sequence[OutboxRow]) -> list[cuts.Contact]:
+    def _seen_by_cut(self, written: Sequence[Contact], rows: Sequence[OutboxRow]) -> list[cuts.Contact]:
         """Those whom the cut may stop: who is cleared or opted out there gets less, never more."""
         by_id = {row.id: row for row in rows}
-        written = [ready.contact for ready in prepared if ready.contact.operation in ("add", "change")]
-        erased = self._keys.suppression_tokens(
-            [normalise_email(contact.address) or contact.address for contact in written]
-        )
         mailboxes = self._mailboxes([contact.address for contact in written])
         seen = []
-        for contact, token in zip(written, erased, strict=True):
+        for contact in written:
             row = by_id[contact.id]
-            own = (row.customer_token, row.address_token, token)
+            own = (row.customer_token, row.address_token)
             seen.append(cuts.Contact(str(row.id), row.purpose, own, mailboxes.get(contact.address, ())))
         return seen
+
+    def _erased(self, written: Sequence[Contact], tokens: Collection[str]) -> dict[str, str]:
+        """By key of the cut the contacts with an address of an erased person, and the token that says so."""
+        addresses = [normalise_email(contact.address) or contact.address for contact in written]
+        own = self._keys.suppression_tokens(addresses)
+        return {str(contact.id): token for contact, token in zip(written, own, strict=True) if token in tokens}
 
     def _mailboxes(self, addresses: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """For addresses with a `+tag` the tokens of the address without it: the same mailbox, opted out or not."""

@@ -138,26 +138,27 @@ class Frequency:
         chosen = (
             self.choices([token for person in people.values() for token in person], connection) if self.choices else {}
         )
+        later = day > self.as_of.day
+        quiet = self.quiet is not None and not self._replays(moment)
         wanted = []
         for number, campaign, customer, address in asked:
-            own = [chosen[token] for token in people[number] if token in chosen]
-            limit = self._limit(customer)
+            own = [chosen[token] for token in people[number] if token in chosen] if chosen else ()
+            known = self.decided.get(customer)
+            limit = self._strictest if known is None else self._limits.get(known.tier, self._strictest)
             for choice in own:
                 limit = limit.with_cap(CHOICE, choice)
-            closer = bool(own) or day > self.as_of.day
-            version = self.versions[campaign]
             wanted.append(
                 Wanted(
                     number,
                     campaign,
-                    version,
+                    self.versions[campaign],
                     customer,
                     address,
                     people[number],
                     limit,
-                    closer,
-                    waits=self._waits(campaign, customer, moment),
-                    among=self._among(campaign, customer),
+                    bool(own) or later,
+                    self._waits(campaign, known, moment) if quiet else None,
+                    self._among(campaign, known) if self.win_back else None,
                 )
             )
         return self.ledger.sends.reserve(
@@ -170,18 +171,11 @@ class Frequency:
             write=write,
         )
 
-    def _limit(self, customer: str) -> Limit:
-        known = self.decided.get(customer)
-        return self._strictest if known is None else self._limits.get(known.tier, self._strictest)
+    def _waits(self, campaign: str, known: Decided | None, moment: datetime) -> str | None:
+        held = self.quiet is not None and self.quiet.holds(campaign, known.zone if known else None, moment)
+        return QUIET if held else None
 
-    def _waits(self, campaign: str, customer: str, moment: datetime) -> str | None:
-        if self.quiet is None or self._replays(moment):
-            return None
-        known = self.decided.get(customer)
-        return QUIET if self.quiet.holds(campaign, known.zone if known else None, moment) else None
-
-    def _among(self, campaign: str, customer: str) -> tuple[Limit, frozenset[str]] | None:
-        known = self.decided.get(customer)
+    def _among(self, campaign: str, known: Decided | None) -> tuple[Limit, frozenset[str]] | None:
         if self.win_back is None or campaign not in self.win_back.campaigns or not (known and known.asleep):
             return None
         return self.win_back.limit, self.win_back.campaigns

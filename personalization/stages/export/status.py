@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 
 from personalization.ledger.export_books import Books, ExportBooks
-from personalization.ledger.export_schema import acknowledged, leases, outbox
+from personalization.ledger.export_schema import IS_UNCERTAIN, acknowledged, leases, outbox
 from personalization.ledger.rejections import Rejections
 from personalization.ledger.schema import now
 from personalization.ledger.traffic import Circuit
@@ -72,7 +72,7 @@ def status_of(runtime: Runtime, name: str) -> Status:
             )
         }
         uncertain: int = connection.execute(
-            select(func.count()).where(rows.destination == name, rows.state == "uncertain", rows.resolved_run.is_(None))
+            select(func.count()).where(rows.destination == name, IS_UNCERTAIN, rows.resolved_run.is_(None))
         ).scalar_one()
         working = connection.execute(
             select(held.process).where(held.resource == f"export:{name}", held.expires_at > now())
