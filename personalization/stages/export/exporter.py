@@ -22,6 +22,7 @@ from personalization.ledger.news import position
 from personalization.ledger.outbox import OpenRun, Outcome, RunHead
 from personalization.ledger.replaced_addresses import forget_cleared
 from personalization.stages.export.adapters.base import Adapter, Clock, DestinationError, Lost, Postponed
+from personalization.stages.export.adapters.guarded import Guarded
 from personalization.stages.export.adapters.registry import adapter_for, destination_of
 from personalization.stages.export.adapters.traffic import AllowanceUsedUp
 from personalization.stages.export.cut import Cut
@@ -76,7 +77,8 @@ def export_destination(
     LedgerError, KeyFileError
         Consent, suppressions or addresses can't be read. Nothing was sent.
     """
-    return _Export(runtime, name, as_of, clock or Clock()).run(override_guard, plan_hash)
+    with _naming(name):
+        return _Export(runtime, name, as_of, clock or Clock()).run(override_guard, plan_hash)
 
 
 def setup_destination(runtime: Runtime, name: str) -> list[str]:
@@ -89,7 +91,7 @@ def setup_destination(runtime: Runtime, name: str) -> list[str]:
     adapter = adapter_for(runtime.program, name, runtime.workspace, ledger=runtime.ledger)
     with runtime.ledger.leases.held(f"export:{name}") as lease:
         known = Contacts(runtime.ledger).fields(name)
-        with _explained():
+        with _naming(name), _explained():
             made = adapter.setup(frozenset())
         if any(field in words for words in made for field in known):
             Contacts(runtime.ledger).forget(lease, name)
@@ -222,7 +224,7 @@ class _Export:
         late = LateOptOuts(self._ledger, self._cut, self._name)
         return Delivery(self._ledger, self._keys, adapter, cut, assignment, self._clock, self._frequency, late=late)
 
-    def _adapter(self) -> Adapter:
+    def _adapter(self) -> Guarded:
         return adapter_for(self._runtime.program, self._name, self._runtime.workspace, self._clock, ledger=self._ledger)
 
     @cached_property
@@ -248,3 +250,14 @@ def _explained() -> Iterator[None]:
         yield
     except (Postponed, Lost) as problem:
         raise DestinationError(problem.reason, hint="nothing was sent; run again when it is up") from None
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Adapters know their platform; which of its destinations it is about is said here."""
+    try:
+        yield
+    except DestinationError as error:
+        if f"'{name}'" in error.message:
+            raise
+        raise type(error)(f"'{name}': {error.message}", at=error.at, hint=error.hint) from None

@@ -11,8 +11,9 @@ from personalization.program import Program
 from personalization.rules import program_rules
 from personalization.rules.native import Native, check_native, native_segment
 from personalization.rules.native.formula import Test, leaves, reads_case
-from personalization.stages.export.adapters.base import Adapter, DestinationError, Lost, Postponed
-from personalization.stages.export.adapters.native import Brought, HasSegments
+from personalization.stages.export.adapters.base import DestinationError, Lost, Postponed
+from personalization.stages.export.adapters.guarded import Guarded, understood
+from personalization.stages.export.adapters.native import Brought
 from personalization.stages.export.adapters.registry import adapter_for, destination_of
 
 PROFILE = "features.customer_profile"
@@ -66,7 +67,7 @@ def setup_segments(runtime: Runtime, name: str, as_of: AsOf) -> Brought:
 
 
 def update_segments(
-    runtime: Runtime, name: str, as_of: AsOf, adapter: Callable[[], Adapter], *, sent: bool
+    runtime: Runtime, name: str, as_of: AsOf, adapter: Callable[[], Guarded], *, sent: bool
 ) -> list[str]:
     """After an export: the same, unless nothing was sent and no segment holds a date that moves.
 
@@ -80,11 +81,13 @@ def update_segments(
     return _bring(adapter(), wanted, f"contacts were delivered to '{name}', but its segments").made
 
 
-def _bring(adapter: Adapter, wanted: list[Native], what: str) -> Brought:
-    if not isinstance(adapter, HasSegments):
+def _bring(adapter: Guarded, wanted: list[Native], what: str) -> Brought:
+    segments = adapter.segments()
+    if segments is None:
         return Brought()  # of a platform without any; `check` has refused that
     try:
-        return adapter.segments().bring(wanted)
+        with understood():
+            return segments.bring(wanted)
     except (DestinationError, Postponed, Lost) as problem:
         said = problem.message if isinstance(problem, DestinationError) else problem.reason
         hint = problem.hint if isinstance(problem, DestinationError) else None

@@ -6,16 +6,12 @@ not), `Lost` (perhaps), or an answer. Requests that may be repeated are, until t
 
 from __future__ import annotations
 
-import email.utils
 import json
-import logging
 import random
-import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from xml.etree import ElementTree
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -23,6 +19,21 @@ from requests.auth import AuthBase
 
 from personalization.stages.export.adapters.base import Clock, DestinationError, Lost, Postponed
 from personalization.stages.export.adapters.pace import Pace
+from personalization.stages.export.adapters.reading import (
+    BROKEN_OFF,
+    NO_ADDRESS,
+    NOT_JSON,
+    cause_of,
+    fits_a_header,
+    json_of,
+    kind_of,
+    never_connected,
+    retry_after_of,
+    said_in,
+    server_of,
+    xml_of,
+)
+from personalization.stages.export.adapters.redaction import Redactor, hide_contacts_in_debug_log
 from personalization.stages.export.adapters.traffic import AllowanceUsedUp, CircuitOpen, Traffic
 
 __all__ = ["Answer", "Bearer", "Http", "Pace", "Redactor", "TokenRefused"]
@@ -30,8 +41,6 @@ __all__ = ["Answer", "Bearer", "Http", "Pace", "Redactor", "TokenRefused"]
 CONNECT_SECONDS, READ_SECONDS = 10.0, 120.0
 ATTEMPTS = 6
 _LONGEST_PAUSE = 30.0
-_ADDRESS = re.compile(r"[^\s\"'<>,;:/]+(?:@|%40)[^\s\"'<>,;:/]+")  # also as part of a URL
-_MD5 = re.compile(r"\b[0-9a-f]{32}\b")  # of an address: guessable, so as good as the address
 
 
 @dataclass(frozen=True)
@@ -44,23 +53,6 @@ class Answer:
     @property
     def ok(self) -> bool:
         return self.status < 400
-
-
-class Redactor:
-    """Takes secrets and addresses out of texts before anyone sees them."""
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-
-    def also(self, secret: str) -> None:
-        """A further secret, such as a token that was given a moment ago."""
-        if secret not in self._secrets:
-            self._secrets.append(secret)
-
-    def __call__(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "<secret>")
-        return _MD5.sub("<contact>", _ADDRESS.sub("<address>", text))
 
 
 class Bearer(AuthBase):
@@ -131,7 +123,9 @@ class Http:
         connections = (traffic.connections if traffic else None) or connections
         self.platform, self.connections = platform, connections
         self.clock = clock or Clock()
-        self.redact = Redactor([*secrets, *(auth if isinstance(auth, tuple) else ())])
+        secrets = [*secrets, *(auth if isinstance(auth, tuple) else ())]
+        self.redact = Redactor(secrets)
+        self._sendable = all(fits_a_header(secret) for secret in secrets)
         self._pace, self._bare_403_slows, self._renew = pace, bare_403_slows, renew
         self._special = special
         self._base_url, self._auth, self._key_hint = base_url.rstrip("/"), auth, key_hint
@@ -141,7 +135,7 @@ class Http:
         self._session = requests.Session()
         self._session.mount("https://", HTTPAdapter(pool_maxsize=connections))
         self._session.mount("http://", HTTPAdapter(pool_maxsize=connections))
-        _hide_contacts_in_debug_log()
+        hide_contacts_in_debug_log()
 
     def call(
         self,
@@ -175,6 +169,11 @@ class Http:
         Postponed, Lost, DestinationError
             See `Adapter.send`.
         """
+        if not self._sendable:
+            raise DestinationError(
+                f"the credentials for {self.platform} hold a line break, or characters that can't be sent",
+                hint=f"copy them again, without anything before or after; {self._key_hint}",
+            )
         what = f"{method} {self.redact(path)}"
         failure: Postponed | Lost = Postponed(f"{self.platform}: no time left for {what}", 0.0)
         renewed = False
@@ -228,7 +227,7 @@ class Http:
         try:
             answer = self._session.get(url, timeout=self._timeout)
         except requests.RequestException as error:
-            raise Lost(f"{self.platform}: results can't be fetched: {self.redact(_cause(error))}") from None
+            raise Lost(f"{self.platform}: results can't be fetched: {self.redact(cause_of(error))}") from None
         if not answer.ok:
             raise Lost(f"{self.platform}: results can't be fetched: status {answer.status_code}")
         return answer.content
@@ -274,37 +273,49 @@ class Http:
                     allow_redirects=False,
                 )
         except requests.exceptions.SSLError as error:
+            cause = self.redact(cause_of(error))
+            if BROKEN_OFF.search(str(error)):  # it broke off later: something may have arrived
+                raise Lost(f"{self.platform} gave no whole answer to {what}: {cause}") from None
             raise DestinationError(
-                f"{self.platform}'s certificate was not accepted: {self.redact(_cause(error))}",
-                hint="check `base_url`, this machine's clock and its certificate store",
+                f"{self.platform}'s certificate was not accepted: {cause}",
+                hint="check `base_url`, this machine's clock and its certificate store; a server with a certificate of "
+                "your own authority needs REQUESTS_CA_BUNDLE, the path of that authority's certificate",
+            ) from None
+        except NO_ADDRESS:
+            raise DestinationError(
+                f"`base_url` for {self.platform} is no address of a server: {self.redact(self._base_url)!r}",
+                hint="it begins with https:// and the name of the server",
             ) from None
         except (requests.exceptions.ConnectTimeout, requests.exceptions.ConnectionError) as error:
-            reason = f"{self.platform} can't be reached for {what}: {self.redact(_cause(error))}"
-            raise (_Unreachable(reason, 0.0) if _never_connected(error) else Lost(reason)) from None
+            reason = f"{self.platform} can't be reached for {what}: {self.redact(cause_of(error))}"
+            raise (_Unreachable(reason, 0.0) if never_connected(error) else Lost(reason)) from None
         except requests.RequestException as error:
-            raise Lost(f"{self.platform} gave no whole answer to {what}: {self.redact(_cause(error))}") from None
-        return self._judged(answer, what, _xml if soap is not None else _json)
+            raise Lost(f"{self.platform} gave no whole answer to {what}: {self.redact(cause_of(error))}") from None
+        return self._judged(answer, what, xml_of if soap is not None else json_of)
 
     def _judged(self, answer: requests.Response, what: str, parse: Callable[[requests.Response], Any]) -> Answer:
         """Turn what came back into an answer, or into the reason why it is none."""
         status, content = answer.status_code, parse(answer)
-        special = self._special(status, content) if self._special and content is not _NOT_JSON else None
+        special = self._special(status, content) if self._special and content is not NOT_JSON else None
         if special:
             raise special
-        if status == 429 or (status == 403 and content is _NOT_JSON and self._bare_403_slows):
-            raise Postponed(f"{self.platform} asks to slow down (status {status})", _retry_after(answer))
+        if status == 429 or (status == 403 and content is NOT_JSON and self._bare_403_slows):
+            bare = ", without a reason: too many requests, or something in between" if status == 403 else ""
+            raise Postponed(f"{self.platform} asks to slow down (status {status}{bare})", retry_after_of(answer))
         if status >= 500:
             raise Lost(f"{self.platform} failed at {what} (status {status})")
         if status in (401, 403):
-            said = self.redact(_said(content))
+            said = self.redact(said_in(content))
             refusal = TokenRefused if status == 401 else DestinationError
             raise refusal(f"{self.platform} refused the key (status {status}{said})", hint=self._key_hint)
         if 300 <= status < 400:
+            where = self.redact(server_of(answer.headers.get("Location", "")))
             raise DestinationError(
-                f"{self.platform} redirects {what} elsewhere (status {status})", hint="check `base_url`"
+                f"{self.platform} redirects {what} to {where} (status {status}); nothing was sent there",
+                hint="check `base_url`, and whether something in between asks for a login",
             )
-        if content is _NOT_JSON:
-            kind = "HTML" if answer.content.lstrip()[:1] == b"<" else "something that is not JSON"
+        if content is NOT_JSON:
+            kind = kind_of(answer.content)
             if status >= 400:
                 raise DestinationError(
                     f"{self.platform} answered {what} with {kind} (status {status})",
@@ -322,81 +333,6 @@ class _Unreachable(Postponed):
     """No connection was made."""
 
 
-_NOT_JSON = object()
-
-
-def _json(answer: requests.Response) -> Any:
-    if not answer.content:
-        return None
-    try:
-        return json.loads(answer.content)
-    except ValueError:
-        return _NOT_JSON
-
-
-def _xml(answer: requests.Response) -> Any:
-    """The root element. Declarations of entities are not read: no platform sends any."""
-    if b"<!" in answer.content:
-        return _NOT_JSON
-    try:
-        return ElementTree.fromstring(answer.content)
-    except ElementTree.ParseError:
-        return _NOT_JSON
-
-
-def _said(content: Any) -> str:
-    """What the platform says about it, under whichever name it does."""
-    if isinstance(content, dict):
-        for name in ("title", "message", "error_description", "error"):
-            if isinstance(content.get(name), str) and content[name]:
-                return f": {content[name]}"
-    return ""
-
-
 def _pause(attempt: int) -> float:
     """Exponential with full jitter, so that many clients do not come back at the same moment."""
     return random.uniform(0.1, min(_LONGEST_PAUSE, 0.5 * 2**attempt))
-
-
-def _retry_after(answer: requests.Response) -> float:
-    """Seconds the platform asks to wait, given as a number or a date; 0 when it says nothing."""
-    text = answer.headers.get("Retry-After", "").strip()
-    if text.isdigit():
-        return float(text)
-    moment = email.utils.parsedate_tz(text) if text else None
-    served = email.utils.parsedate_tz(answer.headers.get("Date", ""))
-    if moment and served:
-        return max(0.0, float(email.utils.mktime_tz(moment) - email.utils.mktime_tz(served)))
-    return 0.0
-
-
-def _never_connected(error: requests.RequestException) -> bool:
-    """Whether the connection was never made, so that nothing can have been applied."""
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(error, requests.exceptions.ConnectTimeout) or type(reason).__name__ in (
-        "NewConnectionError",
-        "NameResolutionError",
-        "ConnectTimeoutError",
-    )
-
-
-def _cause(error: requests.RequestException) -> str:
-    """The reason without the URL: of urllib3's nested texts the innermost."""
-    inner: Any = error.args[0] if error.args else error
-    inner = getattr(inner, "reason", None) or inner
-    text = str(inner)
-    return text.rpartition(": ")[2].strip(" )'\"") or type(error).__name__
-
-
-class _HideContacts(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = _ADDRESS.sub("<address>", record.getMessage())
-        record.msg, record.args = _MD5.sub("<contact>", text), None
-        return True
-
-
-def _hide_contacts_in_debug_log() -> None:
-    """urllib3 writes every URL to its debug log, and URLs hold addresses, or MD5s of them at Mailchimp."""
-    logger = logging.getLogger("urllib3.connectionpool")
-    if not any(isinstance(known, _HideContacts) for known in logger.filters):
-        logger.addFilter(_HideContacts())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from personalization.ledger.outbox import Outcome
@@ -12,7 +11,6 @@ from personalization.stages.export.adapters.base import (
     Batch,
     Clock,
     Contact,
-    DestinationError,
     Holding,
     Limits,
     Lost,
@@ -23,9 +21,8 @@ from personalization.stages.export.adapters.base import (
 from personalization.stages.export.adapters.http import Answer, Http
 from personalization.stages.export.adapters.mailchimp_results import MailchimpResults
 from personalization.stages.export.adapters.mailchimp_segments import MailchimpSegments
+from personalization.stages.export.adapters.mailchimp_setup import Setup, expect
 from personalization.stages.export.adapters.mailchimp_shapes import (
-    EXTERNAL_ID,
-    FIELD_TYPES,
     OUT,
     MemberCall,
     batch_answers,
@@ -36,6 +33,7 @@ from personalization.stages.export.adapters.mailchimp_shapes import (
     subscriber_hash,
     words,
 )
+from personalization.stages.export.adapters.sending import UNKNOWN_FORM, Sending, in_parallel, unknown_form
 from personalization.stages.export.adapters.traffic import Traffic
 
 CONNECTIONS = 8  # Mailchimp allows 10 at once for an account, and other programs may use it too
@@ -95,37 +93,7 @@ class MailchimpAdapter:
 
     def setup(self, known_fields: frozenset[str]) -> list[str]:
         """See `Adapter.setup`. Two requests when nothing is missing."""
-        answer = self._http.call("GET", self._list)
-        if answer.status == 404:
-            raise DestinationError(
-                f"Mailchimp has no list '{self._destination.list_id}' in this account",
-                hint="`list_id` is the audience ID: Audience, Settings, Audience name and defaults",
-            )
-        self._expect(answer, "show the list")
-        answer = self._expect(
-            self._http.call("GET", f"{self._list}/merge-fields", query={"count": 1000}), "show fields"
-        )
-        existing = {field["tag"]: field["type"] for field in answer.body["merge_fields"]}
-        wanted = {field.name: FIELD_TYPES[field.type] for field in self._destination.fields} | {EXTERNAL_ID: "text"}
-        for tag, kind in wanted.items():
-            if tag in existing and existing[tag] != kind:
-                raise DestinationError(
-                    f"the merge field {tag} at Mailchimp has the type {existing[tag]}, destinations.yaml says {kind}",
-                    hint="change one of them; Mailchimp can't change a field's type, only delete it and make a new one",
-                )
-            if tag in known_fields and tag not in existing:
-                raise DestinationError(
-                    f"the merge field {tag} was deleted at Mailchimp, and with it the values of all contacts",
-                    hint=f"take it out of destinations.yaml, or run `personalization export setup {self._name}`: "
-                    "it makes the field again and lets the next run send all contacts",
-                )
-        missing = {tag: kind for tag, kind in wanted.items() if tag not in existing}
-        for tag, kind in missing.items():
-            body = {"tag": tag, "name": tag, "type": kind, "public": False}
-            self._expect(
-                self._http.call("POST", f"{self._list}/merge-fields", body=body, repeatable=False), f"add {tag}"
-            )
-        return [f"merge field {tag} ({kind})" for tag, kind in missing.items()]
+        return Setup(self._destination, self._name, self._http).run(known_fields)
 
     def prepare(self, contacts: Sequence[Contact]) -> tuple[list[Prepared], list[Outcome]]:
         return [Prepared(contact, member_call(self._destination, contact)) for contact in contacts], []
@@ -136,14 +104,14 @@ class MailchimpAdapter:
             return self._send_directly(batch)
         body = batch_body([(str(row.contact.id), row.request) for row in batch.rows])
         answer = self._http.call("POST", "/batches", body=body, repeatable=False, deadline=batch.deadline)
-        return Sent(receipt=str(self._expect(answer, "take a batch").body["id"]))
+        return Sent(receipt=str(expect(self._http, answer, "take a batch").body["id"]))
 
     def collect(self, receipt: str, batch: Batch) -> list[Outcome] | None:
         """See `Adapter.collect`. Raises `Lost` when there are no results any more: Mailchimp keeps them seven days."""
         answer = self._http.call("GET", f"/batches/{receipt}")
         if answer.status == 404:
             raise Lost(f"Mailchimp does not know the batch {receipt} any more")
-        state = self._expect(answer, "show a batch").body
+        state = expect(self._http, answer, "show a batch").body
         if state["status"] != "finished":
             return None
         answers = batch_answers(self._http.download(state["response_body_url"]), receipt)
@@ -162,7 +130,7 @@ class MailchimpAdapter:
                 pass  # the results are gone; the members themselves still tell
         elif not self._queue_is_empty():
             return None
-        return self._parallel(self._look_at, batch.rows)
+        return in_parallel(self._look_at, batch.rows, CONNECTIONS)
 
     def holdings(self) -> Iterator[Holding]:
         """See `Adapter.holdings`: the members of the list, page by page."""
@@ -174,7 +142,9 @@ class MailchimpAdapter:
                 "offset": offset,
                 "fields": "members.email_address,members.status,members.merge_fields",
             }
-            answer = self._expect(self._http.call("GET", f"{self._list}/members", query=query), "show the members")
+            answer = expect(
+                self._http, self._http.call("GET", f"{self._list}/members", query=query), "show the members"
+            )
             members: list[dict[str, Any]] = answer.body["members"]
             for member in members:
                 shown = member.get("merge_fields") or {}
@@ -192,7 +162,7 @@ class MailchimpAdapter:
             answer = self._http.call("GET", path, query={"exclude_fields": "_links"})
             if answer.status == 404:
                 continue
-            member = dict(self._expect(answer, "show a member").body)
+            member = dict(expect(self._http, answer, "show a member").body)
             activity = self._http.call(
                 "GET", f"{path}/activity-feed", query={"count": PAGE, "exclude_fields": "_links"}
             )
@@ -210,7 +180,7 @@ class MailchimpAdapter:
             answer = self._http.call("POST", path)
             if answer.status == 404:
                 continue  # never there, or deleted before
-            self._expect(answer, "delete a member permanently")
+            expect(self._http, answer, "delete a member permanently")
             deleted += 1
         return deleted
 
@@ -219,27 +189,20 @@ class MailchimpAdapter:
         return MailchimpSegments(self._http, self._destination.list_id)
 
     def _send_directly(self, batch: Batch) -> Sent:
-        waits: list[float] = []
-        refusals: list[DestinationError] = []
+        sending = Sending()
 
-        def send(row: Prepared) -> Outcome:
-            call: MemberCall = row.request
-            try:
-                if call.cleans and self._is_out(call):
-                    call = call.only_fields
-                answer = self._http.call(call.method, call.path, body=call.body, deadline=batch.deadline)
-            except Postponed as postponed:
-                waits.append(postponed.retry_after)
-                return Outcome(row.contact.id, "planned", postponed.reason)
-            except Lost as lost:
-                return Outcome(row.contact.id, "uncertain", lost.reason)
-            except DestinationError as refusal:
-                refusals.append(refusal)
-                return Outcome(row.contact.id, "planned", refusal.message)
-            return self._outcome(Prepared(row.contact, call), answer)
+        def write(row: Prepared) -> Outcome:
+            return sending.attempt(row.contact.id, lambda: self._written(row, batch.deadline))
 
-        outcomes = self._parallel(send, batch.rows)
-        return Sent(outcomes, retry_after=max(waits, default=None), refused=refusals[0] if refusals else None)
+        sending.outcomes += in_parallel(write, batch.rows, CONNECTIONS)
+        return sending.sent()
+
+    def _written(self, row: Prepared, deadline: float) -> Outcome:
+        call: MemberCall = row.request
+        if call.cleans and self._is_out(call):
+            call = call.only_fields
+        answer = self._http.call(call.method, call.path, body=call.body, deadline=deadline)
+        return self._outcome(Prepared(row.contact, call), answer)
 
     def _is_out(self, call: MemberCall) -> bool:
         """Whether a member gets no mail any more."""
@@ -254,17 +217,18 @@ class MailchimpAdapter:
     def _queue_is_empty(self) -> bool:
         """Whether no batch of the account is unfinished."""
         query: dict[str, str | int] = {"count": 1000, "fields": "batches.id,batches.status"}
-        answer = self._expect(self._http.call("GET", "/batches", query=query), "list its batches")
+        answer = expect(self._http, self._http.call("GET", "/batches", query=query), "list its batches")
         return all(batch["status"] == "finished" for batch in answer.body["batches"])
 
     def _look_at(self, row: Prepared) -> Outcome:
         """Compare a member with what was to be sent: what is not there as it should be is sent again."""
         call: MemberCall = row.request
         try:
-            answer = self._http.call("GET", call.path)
+            arrived = self._judged(row, self._http.call("GET", call.path)).state == "acked"
         except (Postponed, Lost) as problem:
             return Outcome(row.contact.id, "uncertain", problem.reason)
-        arrived = self._judged(row, answer).state == "acked"
+        except UNKNOWN_FORM as error:
+            return Outcome(row.contact.id, "uncertain", unknown_form(error))
         return Outcome(row.contact.id, "acked" if arrived else "planned")
 
     def _outcome(self, row: Prepared, answer: Answer) -> Outcome:
@@ -295,14 +259,3 @@ class MailchimpAdapter:
         if differing:
             return Outcome(row_id, "rejected", f"Mailchimp did not keep {', '.join(differing)}")
         return Outcome(row_id, "acked")
-
-    def _expect(self, answer: Answer, what: str) -> Answer:
-        if not answer.ok:
-            raise DestinationError(f"Mailchimp would not {what}: {self._http.redact(words(answer))}")
-        return answer
-
-    def _parallel(self, work: Callable[[Prepared], Outcome], rows: Sequence[Prepared]) -> list[Outcome]:
-        if not rows:
-            return []
-        with ThreadPoolExecutor(max_workers=min(CONNECTIONS, len(rows))) as pool:
-            return list(pool.map(work, rows))

@@ -33,6 +33,7 @@ from personalization.stages.export.adapters import (
     salesforce_shapes,
 )
 from personalization.stages.export.adapters.base import Adapter, Clock, Limits
+from personalization.stages.export.adapters.guarded import Guarded
 from personalization.stages.export.adapters.traffic import Traffic
 from personalization.workspace import Workspace
 
@@ -117,8 +118,8 @@ def adapter_for(
     *,
     ledger: Ledger | None = None,
     urgent: bool = False,
-) -> Adapter:
-    """The adapter of a destination, ready to work.
+) -> Guarded:
+    """The adapter of a destination, ready to work, behind its guard.
 
     Parameters
     ----------
@@ -132,6 +133,12 @@ def adapter_for(
     ProgramError
         A secret is not set.
     """
+    return Guarded(_opened(program, name, workspace, clock, ledger, urgent))
+
+
+def _opened(
+    program: Program, name: str, workspace: Workspace, clock: Clock | None, ledger: Ledger | None, urgent: bool
+) -> Adapter:
     destination = destination_of(program, name)
     timezone = ZoneInfo(program.settings.timezone)
     traffic = Traffic(name, destination.limits, ledger, timezone, urgent=urgent) if ledger else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from personalization.stages.export.adapters.base import DestinationError
 from personalization.stages.export.adapters.http import Answer
@@ -124,6 +124,13 @@ class ResultsReader(Protocol):
         Postponed, Lost, DestinationError
             What was yielded before counts.
         """
+
+
+@runtime_checkable
+class HasResults(Protocol):
+    """An adapter of a platform that tells what became of mailings."""
+
+    def results(self) -> ResultsReader: ...
 
 
 def body_of(answer: Answer, what: str, said: str = "") -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from personalization.ledger.outbox import Outcome
@@ -12,6 +14,19 @@ from personalization.stages.export.adapters.base import DestinationError, Lost, 
 
 _Row = TypeVar("_Row")
 _Result = TypeVar("_Result")
+
+UNKNOWN_FORM = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What reading an answer raises when it is not what the API answers."""
+
+
+def unknown_form(error: Exception) -> str:
+    """In words, with the place in the source and without anything of the answer."""
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "adapters" in frame.filename]
+    place = f" at {Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
+    return (
+        f"an answer is not in the form that the API has ({type(error).__name__}{place}): another server may have "
+        "answered in its place, see `base_url`"
+    )
 
 
 @dataclass
@@ -34,6 +49,8 @@ class Sending:
         except DestinationError as refusal:
             self.refused = refusal
             return Outcome(row_id, "planned", refusal.message)
+        except UNKNOWN_FORM as error:  # what this one answer means is looked up later; it holds up no other row
+            return Outcome(row_id, "uncertain", unknown_form(error))
 
     def sent(self, receipt: str | None = None) -> Sent:
         return Sent(self.outcomes, receipt, max(self.waits, default=None), self.refused)
