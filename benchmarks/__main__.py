@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cut import bench_cut
-from benchmarks.export import Exported, bench_export
+from benchmarks.export import Exported, Kept, bench_export, bench_limit
 from benchmarks.inbox import bench_inbox
 from benchmarks.plan import Planned, bench_plan
 from benchmarks.segments import Cost, bench_segments
@@ -28,6 +28,7 @@ RECIPIENTS = 1_000_000
 EVENTS = 100_000
 PLANNED = 2_000_000
 EXPORTED = 20_000
+LIMITED = 300
 
 
 def main() -> None:
@@ -53,6 +54,7 @@ def main() -> None:
     _show(out, f"Applying {EVENTS:,} webhook events, two order lines each", bench_inbox(EVENTS))
     _show_plans(out, f"Planning an export of {PLANNED:,} contacts, 1 % changed", bench_plan(PLANNED))
     _show_exports(out, f"Exporting {EXPORTED:,} new contacts to sandboxes on this machine", bench_export(EXPORTED))
+    _show_limit(out, f"Changing {LIMITED} contacts at ActiveCampaign, its limit on", bench_limit(LIMITED))
     _show(out, "Loading the code location (whole process)", _location())
 
 
@@ -122,6 +124,12 @@ def _show_exports(out: Console, title: str, rows: list[tuple[str, Exported]]) ->
         rates = (rate.per_second, rate.per_cpu_second)
         requests = f"{rate.requests_per_second:,.1f}"
         table.add_row(name, *(f"{each:,.0f}" for each in rates), requests, rate.limit)
+    out.print(table)
+
+
+def _show_limit(out: Console, title: str, kept: Kept) -> None:
+    table = Table("requests a second allowed", "reached", "share", "refused", title=title, title_justify="left")
+    table.add_row(f"{kept.allowed:.2f}", f"{kept.reached:.2f}", f"{kept.reached / kept.allowed:.1%}", str(kept.refused))
     out.print(table)
 
 

@@ -74,6 +74,39 @@ def _export(platform: str, contacts: int) -> Exported:
     return Exported(contacts / wall, contacts / cpu, made / wall, limit)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A limit that was on: requests a second that are allowed and that arrived, and how many were too many."""
+
+    allowed: float
+    reached: float
+    refused: int
+
+
+def bench_limit(changes: int, per_second: int = 5) -> Kept:
+    """Changes at ActiveCampaign that take two requests each, while it allows its five a second. Mostly waiting."""
+    settings = SETTINGS["activecampaign"].replace("requests_per_second: 100000", f"requests_per_second: {per_second}")
+    with tempfile.TemporaryDirectory() as folder, _platform("activecampaign") as _:
+        runtime = make_workspace(Path(folder) / "work", f"platform: activecampaign\nmails: false\n{settings}")
+        _people(runtime, changes)
+        day = runtime.as_of(DAY)
+        export_destination(runtime, "there", day)
+        with runtime.warehouse.connect() as session:
+            session.execute("update decisions.decisions set purchase_score = null")
+        server = os.environ["BENCH_URL"]
+        limits = {"per_second": per_second, "imports_per_minute": 100}
+        requests.put(f"{server}/_sandbox/limits", json=limits, timeout=10).raise_for_status()
+        requests.delete(f"{server}/_sandbox/requests", timeout=10)
+        books = export_destination(runtime, "there", day).books
+        log = requests.get(f"{server}/_sandbox/requests", timeout=60).json()["requests"]
+        runtime.ledger.close()
+    if books.acked != changes:
+        raise RuntimeError(books.equation)
+    taken = [entry for entry in log if entry["status"] != 429]
+    reached = (len(taken) - 1) / (taken[-1]["at"] - taken[0]["at"])
+    return Kept(per_second, reached, len(log) - len(taken))
+
+
 def _people(runtime: Runtime, contacts: int) -> None:
     keys = runtime.keys
     addresses = [f"u{number}@example.com" for number in range(contacts)]

@@ -7,7 +7,7 @@ only what ends them: revocations, each of which raises the number that a valid l
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, func, insert, select
 
 from personalization.errors import DataError, did_you_mean
-from personalization.ledger.engine import bulk_insert
-from personalization.ledger.links_schema import link_renames, link_revocations
+from personalization.ledger.links_schema import link_revocations
 from personalization.ledger.schema import from_micros, now, to_micros
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ class Links:
             revoked = _Revocations(reader)
         if (expires_at is not None and at > expires_at) or int(generation) != revoked.generation(subject, kind, scope):
             raise ExpiredLink
-        return Link(kind, revoked.current(subject), scope, expires_at)
+        return Link(kind, subject, scope, expires_at)
 
     @staticmethod
     def say_the_same(keys: Keyring, first: str, second: str) -> bool:
@@ -158,43 +157,19 @@ class Links:
                 )
             )
 
-    def rename(self, tokens: Mapping[str, str], *, connection: Connection | None = None) -> int:
-        """Let links that name old tokens stand for new ones: for whoever replaces the token key.
-
-        Returns how many were new.
-        """
-        with nullcontext(connection) if connection is not None else self._ledger.begin() as writer:
-            known = {row.old_token for row in writer.execute(select(link_renames.c.old_token))}
-            recorded_at = to_micros(now())
-            rows = [(old, new, recorded_at) for old, new in tokens.items() if old != new and old not in known]
-            bulk_insert(writer, link_renames, ("old_token", "new_token", "recorded_at"), rows)
-        return len(rows)
-
 
 class _Revocations:
-    """How often which links were revoked, and under which token their people go now."""
+    """How often which links were revoked."""
 
     def __init__(self, reader: Connection) -> None:
-        self._renames: dict[str, str] = {
-            row.old_token: row.new_token
-            for row in reader.execute(select(link_renames.c.old_token, link_renames.c.new_token))
-        }
         columns = link_revocations.c
         rows = reader.execute(select(columns.subject_token, columns.kind, columns.scope))
-        self._counts = Counter((self.current(row.subject_token), row.kind, row.scope) for row in rows)
-
-    def current(self, subject: str) -> str:
-        seen = {subject}
-        while (renamed := self._renames.get(subject)) and renamed not in seen:
-            seen.add(renamed)
-            subject = renamed
-        return subject
+        self._counts = Counter((row.subject_token, row.kind, row.scope) for row in rows)
 
     def generation(self, subject: str, kind: str, scope: str) -> int:
         if not self._counts:
             return 0
-        person = self.current(subject)
         covering: Iterable[tuple[str, str | None, str | None]] = (
-            (person, each_kind, each_scope) for each_kind in (None, kind) for each_scope in (None, scope)
+            (subject, each_kind, each_scope) for each_kind in (None, kind) for each_scope in (None, scope)
         )
         return sum(self._counts[each] for each in covering)

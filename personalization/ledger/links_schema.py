@@ -17,6 +17,7 @@ link_revocations = Table(
     Column("recorded_at", Instant, nullable=False),
 )
 
+# Empty: a change of the token key writes the ledger anew, and `Keyring.current_token` reads the tokens of old links.
 link_renames = Table(
     "link_renames",
     metadata,

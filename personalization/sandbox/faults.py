@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 Kind = Literal[
     "status",  # answer `status`, with `headers` and `body`, without applying the request
-    "html",  # answer an HTML page, with `status` (default 200), without applying it
+    "html",  # answer an HTML page, with `status` (default 200) and the text `body`, without applying it
     "truncated",  # apply it, then break off in the middle of the answer
     "reset",  # close the connection without applying it
     "reset_after",  # apply it, then close the connection without an answer

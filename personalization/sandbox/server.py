@@ -85,7 +85,7 @@ class Sandbox:
         return list(requests.get(f"{self.url}/_sandbox/campaigns/events", timeout=60).json()["events"])
 
     def request_log(self) -> list[dict[str, Any]]:
-        """Every request to the API since the start or the last `forget_requests`: method, path, status."""
+        """Every request to the API since the start or the last `forget_requests`: method, path, status, time."""
         log = requests.get(f"{self.url}/_sandbox/requests", timeout=10).json()["requests"]
         return list(log)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -122,7 +123,7 @@ class PlatformSandbox:
 
     async def _api(self, request: Request) -> Response:
         path = request.url.path.removeprefix(self.api)
-        entry = {"method": request.method, "path": path, "status": 0}
+        entry = {"method": request.method, "path": path, "status": 0, "at": round(time.time(), 3)}
         self._log.append(entry)
         del self._log[:-_MAX_LOG]
         self._under_way += 1
@@ -219,8 +220,8 @@ class PlatformSandbox:
         return self.response(Answer(fault.status, fault.body, fault.headers))
 
     async def _fault_html(self, request: Request, path: str, fault: Fault) -> Response:
-        page = "<!DOCTYPE html><html><body><h1>Down for maintenance</h1></body></html>"
-        return HTMLResponse(page, fault.status, fault.headers)
+        text = fault.body or "Down for maintenance"
+        return HTMLResponse(f"<!DOCTYPE html><html><body><h1>{text}</h1></body></html>", fault.status, fault.headers)
 
     async def _fault_truncated(self, request: Request, path: str, fault: Fault) -> Response:
         return _Truncated(await self.answer(request, path))

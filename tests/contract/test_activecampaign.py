@@ -9,7 +9,8 @@ import pytest
 
 from personalization.sandbox import Sandbox, run_sandbox
 from tests.contract.adapter import CRASH_POINTS, AdapterContract, killer
-from tests.export.activecampaign import SETTINGS, as_text, contacts, fields, lift_limits, point_at
+from tests.contract.wrong_input import WrongInput
+from tests.export.activecampaign import SETTINGS, as_text, call, contacts, fields, lift_limits, point_at
 from tests.export.killable import Killable
 from tests.export.shop import Shop
 
@@ -64,3 +65,14 @@ class TestActiveCampaignWithMany(TestActiveCampaign):
         self, shop: Shop, platform: Sandbox, killer: Killable, crash_at: str
     ) -> None:
         super().test_killed_anywhere_and_run_again(shop, platform, killer, crash_at)
+
+
+class TestActiveCampaignWrongInput(WrongInput):
+    whole, platform = TestActiveCampaign(), TestActiveCampaign.platform
+    url, key = "ACTIVECAMPAIGN_URL", "ACTIVECAMPAIGN_TOKEN"
+    nowhere = ("list_id: 1\n", "list_id: 77\n")
+
+    def delete_field(self, platform: Sandbox) -> None:
+        listed = call(platform, "GET", "/fields", params={"limit": 100}).json()["fields"]
+        number = next(field["id"] for field in listed if field["perstag"] == "OFFER")
+        call(platform, "DELETE", f"/fields/{number}").raise_for_status()

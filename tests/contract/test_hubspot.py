@@ -9,6 +9,7 @@ import pytest
 
 from personalization.sandbox import Sandbox, run_sandbox
 from tests.contract.adapter import AdapterContract, killer
+from tests.contract.wrong_input import WrongInput
 from tests.export import hubspot_side
 from tests.export.killable import Killable
 from tests.export.shop import Shop
@@ -68,3 +69,12 @@ class TestHubspotInShort:
 
     def test_killed_after_sending(self, shop: Shop, platform: Sandbox, killer: Killable) -> None:
         self.whole.test_killed_anywhere_and_run_again(shop, platform, killer, "export.after_send")
+
+
+class TestHubspotWrongInput(WrongInput):
+    whole, platform = TestHubspot(), TestHubspot.platform
+    url, key = "HUBSPOT_BASE_URL", "HUBSPOT_TOKEN"
+    nowhere = ("[1001]", "[4711]")
+
+    def delete_field(self, platform: Sandbox) -> None:
+        hubspot_side.call(platform, "DELETE", "/crm/properties/2026-03/contacts/offer").raise_for_status()

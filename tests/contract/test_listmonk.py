@@ -10,6 +10,7 @@ import pytest
 from personalization.sandbox import Sandbox, run_sandbox
 from personalization.stages.export.adapters.listmonk import SINGLE_ROWS
 from tests.contract.adapter import CRASH_POINTS, AdapterContract, killer
+from tests.contract.wrong_input import WrongInput
 from tests.export.killable import Killable
 from tests.export.listmonk import SETTINGS, fields, point_at, subscribers
 from tests.export.shop import Shop
@@ -68,3 +69,15 @@ class TestListmonkByImport(TestListmonk):
         self, shop: Shop, platform: Sandbox, killer: Killable, crash_at: str
     ) -> None:
         super().test_killed_anywhere_and_run_again(shop, platform, killer, crash_at)
+
+
+class TestListmonkWrongInput(WrongInput):
+    whole, platform = TestListmonk(), TestListmonk.platform
+    url, key = "LISTMONK_BASE_URL", "LISTMONK_API_TOKEN"
+    nowhere = ("list: demo000001", "list: 77")
+
+    def delete_field(self, platform: Sandbox) -> None:
+        """Attributes are made by writing them; the list can be deleted."""
+        lists = platform.call("GET", "/lists").json()["data"]["results"]
+        number = next(one["id"] for one in lists if one["name"] == "demo000001")
+        platform.call("DELETE", f"/lists/{number}").raise_for_status()

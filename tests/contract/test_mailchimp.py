@@ -10,6 +10,7 @@ import pytest
 from personalization.sandbox import Sandbox, run_sandbox
 from personalization.stages.export.adapters.mailchimp import DIRECT_ROWS
 from tests.contract.adapter import AdapterContract, killer
+from tests.contract.wrong_input import WrongInput
 from tests.export.killable import Killable
 from tests.export.shop import Shop, fields
 
@@ -54,3 +55,15 @@ class TestMailchimpInBatches(TestMailchimp):
         self, shop: Shop, platform: Sandbox, killer: Killable, crash_at: str
     ) -> None:
         self.test_killed_anywhere_and_run_again(shop, platform, killer, crash_at)
+
+
+class TestMailchimpWrongInput(WrongInput):
+    whole, platform = TestMailchimp(), TestMailchimp.platform
+    url, key = "MAILCHIMP_BASE_URL", "MAILCHIMP_API_KEY"
+    nowhere = ("demo000001", "nosuchlist")
+
+    def delete_field(self, platform: Sandbox) -> None:
+        path = f"/lists/{platform.list_id}/merge-fields"
+        fields = platform.call("GET", path, params={"count": 100}).json()["merge_fields"]
+        number = next(field["merge_id"] for field in fields if field["tag"] == "OFFER")
+        platform.call("DELETE", f"{path}/{number}").raise_for_status()

@@ -10,6 +10,7 @@ import pytest
 from personalization.sandbox import Sandbox, run_sandbox
 from personalization.stages.export.adapters import salesforce
 from tests.contract.adapter import AdapterContract, killer
+from tests.contract.wrong_input import WrongInput
 from tests.export import salesforce_side
 from tests.export.killable import Killable
 from tests.export.shop import Shop
@@ -79,3 +80,13 @@ class TestSalesforceInShort:
 
     def test_killed_after_sending(self, shop: Shop, platform: Sandbox, killer: Killable) -> None:
         self.whole.test_killed_anywhere_and_run_again(shop, platform, killer, "export.after_send")
+
+
+class TestSalesforceWrongInput(WrongInput):
+    whole, platform = TestSalesforce(), TestSalesforce.platform
+    url, key = "SALESFORCE_URL", "SALESFORCE_CLIENT_SECRET"
+    nowhere = ("    category_id: 7\n", "")
+
+    def delete_field(self, platform: Sandbox) -> None:
+        path = f"/data/v1/customobjects/{salesforce_side.extension(platform)}/fields/OFFER"
+        salesforce_side.call(platform, "DELETE", path).raise_for_status()

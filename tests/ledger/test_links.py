@@ -138,19 +138,6 @@ def _written(path: Path, document: dict[str, object]) -> Path:
     return path
 
 
-def test_links_go_on_when_token_keys_are_replaced_also_twice(ledger: Ledger, keys: Keyring) -> None:
-    old = issue(ledger, keys)
-    ledger.links.revoke("t1_k1_bob", "lost", kind="preferences")
-    bobs = issue(ledger, keys, "t1_k1_bob")
-    assert ledger.links.rename({ANN: "t1_k2_ann", "t1_k1_bob": "t1_k2_bob"}) == 2
-    assert ledger.links.rename({"t1_k2_ann": "t1_k3_ann", ANN: "t1_k2_ann"}) == 1
-    assert ledger.links.read(keys, "preferences", old, JUNE).subject_token == "t1_k3_ann"
-    assert ledger.links.read(keys, "preferences", bobs, JUNE).subject_token == "t1_k2_bob"
-    ledger.links.revoke("t1_k3_ann", "lost")
-    with pytest.raises(ExpiredLink):
-        ledger.links.read(keys, "preferences", old, JUNE)
-
-
 def test_revocations_stay(ledger: Ledger) -> None:
     ledger.links.revoke(ANN, "lost")
     with pytest.raises(LedgerError, match="link_revocations is append-only"), ledger.begin() as connection:

@@ -81,14 +81,14 @@ def export_destination(
         return _Export(runtime, name, as_of, clock or Clock()).run(override_guard, plan_hash)
 
 
-def setup_destination(runtime: Runtime, name: str) -> list[str]:
+def setup_destination(runtime: Runtime, name: str, clock: Clock | None = None) -> list[str]:
     """Make what is missing at a destination, such as fields.
 
     A field that was there before has lost its values with its deletion; so all contacts are sent again by the next run.
     Returns what was made, in words. Raises `ExportError` when the destination can't be used.
     """
     destination_of(runtime.program, name)
-    adapter = adapter_for(runtime.program, name, runtime.workspace, ledger=runtime.ledger)
+    adapter = adapter_for(runtime.program, name, runtime.workspace, clock, ledger=runtime.ledger)
     with runtime.ledger.leases.held(f"export:{name}") as lease:
         known = Contacts(runtime.ledger).fields(name)
         with _naming(name), _explained():
@@ -258,6 +258,6 @@ def _naming(name: str) -> Iterator[None]:
     try:
         yield
     except DestinationError as error:
-        if f"'{name}'" in error.message:
-            raise
-        raise type(error)(f"'{name}': {error.message}", at=error.at, hint=error.hint) from None
+        message = error.message if f"'{name}'" in error.message else f"'{name}': {error.message}"
+        hint = error.hint or "the reason is the platform's own; what was not sent is held, and the next run goes on"
+        raise type(error)(message, at=error.at, hint=hint) from None

@@ -238,7 +238,7 @@ class ActiveCampaignAdapter:
         row_id, wanted = row.contact.id, row.request
         if wanted.operation == "change" and not wanted.clears:
             return self._judged(row, self._sync(wanted, deadline))
-        key = self._calls.find(wanted.address)
+        key = self._calls.find(wanted.address, deadline)
         if key is None:
             if wanted.brings:  # gone meanwhile: to be brought as a new one, without the values that are to be cleared
                 return self._judged(row, self._sync(wanted, deadline))

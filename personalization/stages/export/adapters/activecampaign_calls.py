@@ -143,10 +143,11 @@ class Calls:
             self._ids[name] = known["id"]
         return made
 
-    def find(self, address: str) -> str | None:
+    def find(self, address: str, deadline: float | None = None) -> str | None:
         """The id of a contact, or None when there is none."""
         query: dict[str, str | int] = {"email": address, "status": -1, "limit": 1}
-        found = self.expect(self.http.call("GET", "/contacts", query=query), "look for a contact").body["contacts"]
+        answer = self.http.call("GET", "/contacts", query=query, deadline=deadline)
+        found = self.expect(answer, "look for a contact").body["contacts"]
         return str(found[0]["id"]) if found and str(found[0]["email"]).lower() == address else None
 
     def show(self, key: str) -> dict[str, Any] | None:
@@ -238,7 +239,11 @@ class Calls:
 
     def _make(self, name: str, kind: str) -> dict[str, Any]:
         body = {"field": {"type": kind, "title": name, "perstag": name, "visible": 1}}
-        answer = self.expect(self.http.call("POST", "/fields", body=body, repeatable=False), f"add {name}")
+        answer = self.http.call("POST", "/fields", body=body, repeatable=False)
+        existing = {} if answer.ok else self._fields()
+        if name in existing:  # somebody else made it meanwhile
+            return existing[name]
+        self.expect(answer, f"add {name}")
         shown = answer.body.get("field") or next(
             entry for entry in answer.body.get("fields") or [] if entry["perstag"] == name
         )

@@ -178,6 +178,8 @@ class Http:
         failure: Postponed | Lost = Postponed(f"{self.platform}: no time left for {what}", 0.0)
         renewed = False
         for attempt in range(ATTEMPTS):
+            if self._is_late(deadline):  # before it takes a place in the line that another request could use
+                break
             if self._pace:
                 self._pace.wait(self.clock)
             try:
@@ -187,7 +189,7 @@ class Http:
                 if isinstance(failure, Lost):
                     break
                 raise
-            if deadline is not None and self.clock.monotonic() >= deadline:
+            if self._is_late(deadline):
                 break
             try:
                 return self._counted(method, path, body, form, soap, query, what)
@@ -208,13 +210,15 @@ class Http:
                 raise
             if isinstance(failure, _Unreachable) and attempt == ATTEMPTS - 1:
                 raise DestinationError(failure.reason, hint="is `base_url` right, and is the network up?")
-            late = deadline is not None and self.clock.monotonic() + pause >= deadline
-            if late or attempt == ATTEMPTS - 1 or pause > READ_SECONDS:
+            if self._is_late(deadline, pause) or attempt == ATTEMPTS - 1 or pause > READ_SECONDS:
                 if isinstance(failure, Postponed):
                     failure = Postponed(failure.reason, pause)
                 break
             self.clock.sleep(pause)
         raise failure
+
+    def _is_late(self, deadline: float | None, pause: float = 0.0) -> bool:
+        return deadline is not None and self.clock.monotonic() + pause >= deadline
 
     def download(self, url: str) -> bytes:
         """Fetch a file from wherever the platform keeps it. The URL itself is the permission: no credentials go along.
@@ -305,6 +309,11 @@ class Http:
         if status >= 500:
             raise Lost(f"{self.platform} failed at {what} (status {status})")
         if status in (401, 403):
+            if content is NOT_JSON and status == 403:
+                raise DestinationError(
+                    f"{self.platform} answered {what} with {kind_of(answer.content)} (status 403)",
+                    hint=f"something in between may have refused, such as a proxy; or {self._key_hint}",
+                )
             said = self.redact(said_in(content))
             refusal = TokenRefused if status == 401 else DestinationError
             raise refusal(f"{self.platform} refused the key (status {status}{said})", hint=self._key_hint)

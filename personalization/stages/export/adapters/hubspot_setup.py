@@ -29,8 +29,7 @@ class Setup:
 
     def properties(self, known: frozenset[str]) -> list[str]:
         """See `Adapter.setup`."""
-        answer = self._expect(self._http.call("GET", self._paths.properties), "list properties")
-        existing = {one["name"]: one for one in answer.body["results"] if not one.get("archived")}
+        existing = self._existing()
         id_property = self._destination.id_property
         kinds = {mapped.name: mapped.type for mapped in self._destination.fields}
         kinds |= {id_property: "text", MOVED_FROM: "text"}
@@ -46,16 +45,12 @@ class Setup:
         missing = {name: kind for name, kind in kinds.items() if name not in existing}
         if missing:
             self._make_group()
-        for name, kind in missing.items():
-            body = property_body(self._destination, name, kind, unique=name == id_property)
-            made = self._http.call("POST", self._paths.properties, body=body, repeatable=False)
-            self._expect(made, f"add the property {name}")
-        return [f"property {name} ({PROPERTY_TYPES[kind][0]})" for name, kind in missing.items()]
+        made = {name: kind for name, kind in missing.items() if self._make(name, kind, unique=name == id_property)}
+        return [f"property {name} ({PROPERTY_TYPES[kind][0]})" for name, kind in made.items()]
 
     def all_properties(self) -> list[str]:
         """Names of every property that contacts have."""
-        answer = self._expect(self._http.call("GET", self._paths.properties), "list properties")
-        return [str(one["name"]) for one in answer.body["results"] if not one.get("archived")]
+        return list(self._existing())
 
     def has_id_property(self) -> bool:
         """Whether our unique property is there."""
@@ -89,6 +84,9 @@ class Setup:
                     )
                 body = {"name": name, "objectTypeId": CONTACTS, "processingType": "MANUAL"}
                 answer = self._http.call("POST", self._paths.lists, body=body, repeatable=False)
+                if not answer.ok:  # somebody else may have made it meanwhile: HubSpot has each name once
+                    there = self._http.call("GET", path)
+                    answer = there if there.ok else answer
                 made.append(f"list '{name}' (contacts whose {field} is {campaign})")
             shown = self._expect(answer, f"show or make the list '{name}'").body["list"]
             if shown.get("processingType") not in ("MANUAL", "SNAPSHOT"):
@@ -119,11 +117,34 @@ class Setup:
     def _make_group(self) -> None:
         group = self._destination.property_group
         path = f"{self._paths.properties}/groups"
-        answer = self._expect(self._http.call("GET", path), "list property groups")
-        if any(one["name"] == group for one in answer.body["results"]):
+
+        def there() -> bool:
+            answer = self._expect(self._http.call("GET", path), "list property groups")
+            return any(one["name"] == group for one in answer.body["results"])
+
+        if there():
             return
         body = {"name": group, "label": group.replace("_", " ").capitalize()}
-        self._expect(self._http.call("POST", path, body=body, repeatable=False), f"add the property group {group}")
+        answer = self._http.call("POST", path, body=body, repeatable=False)
+        if not answer.ok and not there():
+            self._expect(answer, f"add the property group {group}")
+
+    def _existing(self) -> dict[str, dict[str, Any]]:
+        """All properties of contacts by name."""
+        answer = self._expect(self._http.call("GET", self._paths.properties), "list properties")
+        return {str(one["name"]): one for one in answer.body["results"] if not one.get("archived")}
+
+    def _make(self, name: str, kind: str, *, unique: bool) -> bool:
+        """Make a property. False when somebody else did meanwhile: HubSpot has each name once."""
+        body = property_body(self._destination, name, kind, unique=unique)
+        answer = self._http.call("POST", self._paths.properties, body=body, repeatable=False)
+        if answer.ok:
+            return True
+        existing = self._existing()
+        if name not in existing:
+            self._expect(answer, f"add the property {name}")
+        self._check(existing[name], kind, unique=unique)
+        return False
 
     def _expect(self, answer: Answer, what: str) -> Answer:
         if not answer.ok:

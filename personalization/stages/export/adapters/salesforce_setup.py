@@ -55,7 +55,7 @@ class Setup:
         while True:
             query: dict[str, str | int] = {"$search": self._key, "$page": page, "$pagesize": 100}
             answer = self._expect(self._http.call("GET", "/data/v1/customobjects", query=query), "search")
-            items = answer.body.get("items") or []
+            items = answer.body["items"] if "count" not in answer.body else answer.body.get("items") or []
             for item in items:
                 if str(item.get("key", "")).lower() == self._key.lower():
                     return str(item["id"])
@@ -88,6 +88,10 @@ class Setup:
             "fields": [column.body(number) for number, column in enumerate(self._columns)],
         }
         made = self._http.call("POST", "/data/v1/customobjects", body=body, repeatable=False)
+        if not made.ok and self._find() is not None:  # somebody else made it meanwhile: Salesforce has each key once
+            return self.run(known)
+        if made.ok and str(made.body["key"]).lower() != self._key.lower():
+            raise DestinationError(f"Salesforce made another data extension than '{self._key}'")
         self._expect(made, f"make the data extension '{self._key}' ({needed})")
         names = ", ".join(column.name for column in self._columns)
         return [
@@ -101,9 +105,11 @@ class Setup:
         path = f"/data/v1/customobjectsasync/{found}/fields"
         answer = self._http.call("POST", path, body=body, repeatable=False)
         needed = "; ".join(column.words for column in missing)
-        for _ in range(_LOOKS if answer.ok else 0):
+        for _ in range(_LOOKS if answer.ok else 1):  # refused, they may have been added by somebody else meanwhile
             if all(column.name.lower() in self._fields(found) for column in missing):
                 return [f"column {column.name} ({column.kind})" for column in missing]
+            if not answer.ok:
+                break
             self._http.clock.sleep(_PAUSE)
         said = "" if answer.ok else f": {self._http.redact(words(answer.body))}"
         raise DestinationError(
