@@ -19,7 +19,7 @@ from personalization.rules import tree as t
 from personalization.rules.calls import Call, sequence
 from personalization.rules.catalog import Catalog
 from personalization.rules.problems import Source, collect, combined
-from personalization.rules.refusals import mismatch, refusal, type_words
+from personalization.rules.refusals import mismatch, no_date, refusal, type_words
 from personalization.rules.sequences import call_name
 
 _COMPARISONS: dict[type, t.ComparisonSign] = {
@@ -34,6 +34,7 @@ _ARITHMETIC: dict[type, t.ArithmeticSign] = {exp.Add: "+", exp.Sub: "-", exp.Mul
 _CONDITIONS = (*_COMPARISONS, exp.And, exp.Or, exp.Not, exp.Between, exp.In, exp.Like, exp.Is)
 _LARGEST = 2**53  # whole numbers above are not exact in the engine's arithmetic
 _DEEPEST = 200
+_LISTED = "docs/write-a-segment.md lists all fields"
 N = TypeVar("N", bound=t.Node)
 
 
@@ -106,11 +107,12 @@ class Builder:
         sign = _COMPARISONS[type(node)]
         for side, other in ((node.this, node.expression), (node.expression, node.this)):
             if isinstance(side, exp.Null):
-                self._null(node, other, sign == "<>")
+                self._null(side, other, sign == "<>")
             if type(side) in _COMPARISONS:
                 self.wrong(node, "comparisons can't be chained", "write a < b AND b < c")
         left, right = self._pair(node.this, node.expression)
         self._comparable(node, sign, left, right)
+        self._within_share(node, left, right)
         return t.Comparison(sign, left, right)
 
     def _pair(self, left: exp.Expr, right: exp.Expr) -> tuple[t.Scalar, t.Scalar]:
@@ -142,6 +144,15 @@ class Builder:
                     listed = ", ".join(f"'{value}'" for value in values)
                     self.wrong(node, f"{reference.name} is never '{constant.value}' ({guess})", f"its values: {listed}")
 
+    def _within_share(self, node: exp.Expr, left: t.Scalar, right: t.Scalar) -> None:
+        """A share or chance is compared with a number from 0 to 1, not with per cents."""
+        for reference, constant in ((left, right), (right, left)):
+            if isinstance(reference, t.FieldRef) and isinstance(constant, t.Constant):
+                share, value = self.catalog.fields[reference.name].share, constant.value
+                if share and isinstance(value, int | float) and not 0 <= value <= 1:
+                    hint = f"write {value / 100:g}" if 1 < value <= 100 else None
+                    self.wrong(node, f"{reference.name} lies between 0 and 1, never at {value}", hint)
+
     def _between(self, node: exp.Between) -> t.Condition:
         if node.args.get("symmetric"):
             self.wrong(node, "BETWEEN SYMMETRIC is not part of the rule language")
@@ -149,6 +160,7 @@ class Builder:
         (operand, low), (_, high) = collect(pairs)
         for bound in (low, high):
             self._comparable(node, "BETWEEN", operand, bound)
+            self._within_share(node, operand, bound)
         if isinstance(low, t.Constant) and isinstance(high, t.Constant) and low.value > high.value:  # type: ignore[operator]
             self.wrong(node, "nothing lies between these: the first bound is above the second", "swap them")
         return t.Between(operand, low, high)
@@ -181,7 +193,7 @@ class Builder:
 
     def _is(self, node: exp.Expr, negated: bool) -> NoReturn:
         if isinstance(node.expression, exp.Null):
-            self._null(node, node.this, negated)
+            self._null(node.expression, node.this, negated)
         self.wrong(node, "IS is not part of the rule language", "write the condition alone, or NOT before it")
 
     def _null(self, node: exp.Expr, operand: exp.Expr, negated: bool) -> NoReturn:
@@ -192,7 +204,10 @@ class Builder:
         if call_name(str(node.this)) == "known":
             if len(node.expressions) != 1:
                 self.wrong(node, "known(…) takes one field", "such as known(age_band)")
-            return t.Known(self.scalar(node.expressions[0]))
+            asked = self.scalar(node.expressions[0])
+            if isinstance(asked, t.Constant) and asked.type == "text":
+                self.wrong(node, "known(…) takes a field; text is always known", f"write known({asked.value})")
+            return t.Known(asked)
         return Call(node, self.source, self.catalog).condition()
 
     # --- scalars ------------------------------------------------------------------------------------------------------
@@ -226,8 +241,17 @@ class Builder:
         if _is_call(node, functions.SCALARS):
             return Call(node, self.source, self.catalog).scalar()
         if isinstance(node, _CONDITIONS) or _is_call(node, functions.CONDITIONS) or syntax.is_sequence(node):
-            self.wrong(node, "a condition stands where a value must", "join conditions with AND, OR, NOT")
+            self.wrong(node, "a condition stands where a value must", self._for_condition(node))
         raise self.source.error(syntax.name_span(node, self.source), *refusal(node, self._text(node)))
+
+    def _for_condition(self, node: exp.Expr) -> str:
+        """What to write in place of a condition that is compared or computed with."""
+        parent = node.parent
+        if isinstance(parent, exp.EQ | exp.NEQ) and isinstance(parent.expression, exp.Boolean):
+            return "write it alone, or NOT before it"
+        if isinstance(node, exp.Anonymous) and call_name(str(node.this)) == "did":
+            return "count_of(…) gives a number, did(…, at_least => 2) asks for more than once"
+        return "join conditions with AND, OR, NOT"
 
     def _literal(self, node: exp.Literal) -> t.Constant:
         text = str(node.this)
@@ -251,8 +275,13 @@ class Builder:
         if found:
             return t.FieldRef(name, found.type, found.title)
         match = nearest(name, self.catalog.fields)
-        hint = "docs/write-a-segment.md lists all fields" if match is None else None
-        hint = f"text is written in single quotes: '{name}'" if identifier.quoted else hint
+        hint = _LISTED if match is None else None
+        if identifier.quoted:
+            hint = f"text is written in single quotes: '{name}'"
+        elif name in functions.USAGE:
+            hint = f"it is a function: {functions.USAGE[name]}"
+        elif match is None and node.parent is not None and node.parent.args.get("expression") is node:
+            hint = f"text is written in single quotes: '{identifier.name}'; {_LISTED}"
         self.wrong(node, f"unknown field '{identifier.name}'" + (f" (did you mean '{match}'?)" if match else ""), hint)
 
     def _arithmetic(self, node: exp.Expr) -> t.Scalar:
@@ -260,6 +289,8 @@ class Builder:
         left, right = self._pair(node.this, node.expression)
         types = (left.type, right.type)
         if types == ("number", "number"):
+            if sign == "/" and isinstance(right, t.Constant) and right.value == 0:
+                self.wrong(node, "a division by 0 never gives a number")
             return t.Arithmetic(sign, left, right)
         if types == ("date", "date") and sign == "-":
             return t.Arithmetic(sign, left, right, "number")
@@ -283,7 +314,7 @@ class Builder:
         try:
             return t.Constant(date.fromisoformat(str(scalar.value)), "date")
         except ValueError:
-            self.wrong(node, f"'{scalar.value}' is not a date", "write it as 'YYYY-MM-DD'")
+            self.wrong(node, f"'{scalar.value}' is not a date", no_date(str(scalar.value)))
 
     def _text(self, node: exp.Expr) -> str:
         span = syntax.span_of(node, self.source)

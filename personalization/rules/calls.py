@@ -8,6 +8,7 @@ from typing import Literal
 from sqlglot import exp
 
 from personalization.errors import did_you_mean
+from personalization.rules import syntax
 from personalization.rules import tree as t
 from personalization.rules.catalog import Catalog
 from personalization.rules.functions import MOST_DAYS, Arguments, whole_number
@@ -155,4 +156,6 @@ def _step(node: exp.Expr, window: exp.Expr | None, source: Source, catalog: Cata
             hint = "the window of a later step stands after WITHIN and counts from the step before"
             raise source.error(call.name_span(argument), "only the first step takes within", hint)
     found = call.occasion(name, event)
-    return t.Step(name, found.where, read_window(window, source).exact or 0, negated, kind=event)
+    return t.Step(
+        name, found.where, read_window(window, syntax.span_of(window, source), source).exact or 0, negated, kind=event
+    )

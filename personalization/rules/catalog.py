@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Field:
-    """A profile column. `values`, when given, are all values it can have."""
+    """A profile column. `values`, when given, are all values it can have; `share` says that it lies between 0 and 1."""
 
     type: Type
     title: str
     values: tuple[str, ...] | None = None
+    share: bool = False
 
 
 STAGES = ("prospect", "new", "active", "at_risk", "lapsed", "lost")
@@ -76,7 +77,7 @@ FIELDS: Mapping[str, Field] = {
     "time_zone": Field("text", "time zone (IANA name)"),
     "lifecycle_stage": Field("text", "where the customer stands", values=STAGES),
     # what is expected of them
-    "purchase_score": Field("number", "chance of a purchase (0 to 1)"),
+    "purchase_score": Field("number", "chance of a purchase (0 to 1)", share=True),
     "purchase_band": Field("text", "band of the purchase score"),
 }
 

@@ -72,7 +72,7 @@ class Arguments:
         def read(argument: exp.Kwarg) -> None:
             key = _key(argument)
             if key == "within" and key in also:
-                found.window = read_window(argument.expression, self.source)
+                found.window = self._window_of(argument)
             elif key == "at_least" and key in also:
                 found.at_least = self._at_least(argument.expression)
             elif key in event.properties:
@@ -92,11 +92,14 @@ class Arguments:
         def read(argument: exp.Kwarg) -> None:
             if _key(argument) != "within":
                 self.unknown_argument(argument, f"{self.name}(…)", ("within",))
-            found[0] = read_window(argument.expression, self.source)
+            found[0] = self._window_of(argument)
 
         reads: list[Callable[[], None]] = [partial(read, argument) for argument in self.named]
         collect([self._refuse_repeated, *reads])
         return found[0]
+
+    def _window_of(self, argument: exp.Kwarg) -> Window:
+        return read_window(argument.expression, syntax.span_of(argument.expression, self.source), self.source)
 
     def _refuse_repeated(self) -> None:
         keys = [_key(argument) for argument in self.named]
@@ -138,7 +141,10 @@ class Arguments:
         if len(self.positional) != expected:
             count = {0: "no argument", 1: "one argument"}.get(expected, f"{expected} arguments")
             extra = " before the named ones" if self.named else ""
-            self.wrong(self.whole, f"{self.name}(…) takes {count}{extra}", f"such as {USAGE[self.name]}")
+            usage = f"such as {USAGE[self.name]}"
+            if len(self.positional) > expected and "=>" in usage:
+                usage += ": all others have names"
+            self.wrong(self.whole, f"{self.name}(…) takes {count}{extra}", usage)
 
     def refuse_named(self) -> None:
         if self.named:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
+
 from sqlglot import exp
 
 from personalization.errors import did_you_mean
@@ -20,12 +23,15 @@ _SQL_ONLY: tuple[tuple[tuple[type, ...], tuple[str, str | None]], ...] = (
     ((exp.Cast, exp.TryCast), ("a value can't be cast", "only DATE 'YYYY-MM-DD' is allowed")),
     ((exp.Date,), ("date(…) is not part of the rule language", "write DATE 'YYYY-MM-DD'")),
     ((exp.Interval,), ("INTERVAL is not part of the rule language", "write days_ago(30) or as_of - 30")),
-    ((exp.ILike, exp.Escape, exp.SimilarTo, exp.RegexpLike, exp.Glob), ("only LIKE with % and _ is allowed", None)),
+    ((exp.ILike,), ("only LIKE with % and _ is allowed", "LIKE tells upper from lower case: join both ways with OR")),
+    ((exp.Escape,), ("only LIKE with % and _ is allowed", "they can't be escaped; _ stands for itself too")),
+    ((exp.SimilarTo, exp.RegexpLike, exp.Glob), ("only LIKE with % and _ is allowed", None)),
     ((exp.NullSafeEQ, exp.NullSafeNEQ), ("IS is not part of the rule language", "use =, <> and known(…)")),
     ((exp.Null,), ("NULL is not part of the rule language", "ask with known(…)")),
     ((exp.DPipe, exp.Mod, exp.IntDiv, exp.Pow), ("this operator is not allowed", "arithmetic is +, -, * and /")),
     ((exp.Star,), ("* stands for nothing here", None)),
 )
+_ONE_CUSTOMER = "a rule is about one customer: count_of(…) and sum_of(…) add up what they did"
 _TYPE_WORDS: dict[Type, str] = {"number": "a number", "text": "text", "date": "a date", "boolean": "true or false"}
 
 
@@ -38,9 +44,10 @@ def refusal(node: exp.Expr, text: str) -> tuple[str, str | None]:
         return f"an operator such as AND is missing before '{node.alias}'", None
     if isinstance(node, exp.Anonymous) and str(node.this).lower() in _CLOCK_NAMES:
         return _CLOCK
-    if isinstance(node, exp.Anonymous | exp.Func) and "start" in node.meta:
+    if isinstance(node, exp.Anonymous | exp.Func):
         written = str(node.this) if isinstance(node, exp.Anonymous) else node.sql_name().lower()
-        return f"unknown function '{written}' ({did_you_mean(written.lower(), functions.NAMES)})", None
+        hint = _ONE_CUSTOMER if isinstance(node, exp.AggFunc) else None
+        return f"unknown function '{written}' ({did_you_mean(written.lower(), functions.NAMES)})", hint
     return f"'{text}' is not part of the rule language", None
 
 
@@ -56,8 +63,30 @@ def mismatch(left: Scalar, right: Scalar) -> tuple[str, str | None]:
         if isinstance(other, Constant) and one.type == "text" and other.type == "number":
             return message, f"write it in quotes: '{other.value}'"
         if isinstance(other, Constant) and one.type == "number" and other.type == "text":
-            return message, "write the number without quotes"
+            return message, _number_in(str(other.value))
+    if {left.type, right.type} == {"date", "number"}:
+        return message, "a date is written in quotes: '2024-02-29'"
     return message, None
+
+
+def _number_in(text: str) -> str:
+    """What to write in place of a text that begins with a number, such as '30 days'."""
+    found = re.match(r"^\s*(-?\d+(?:\.\d+)?)", text)
+    return f"write the number without quotes: {found[1]}" if found else "write the number without quotes"
+
+
+def no_date(text: str) -> str:
+    """What to write in place of a text that is no date."""
+    if re.match(r"^\d{4}-\d{2}-\d{2}$", text):
+        return "there is no such day"
+    if window := re.match(r"^\s*(\d+)\s*days?\s*$", text):
+        return f"days are a plain number: as_of - {window[1]}"
+    for order in ("%d.%m.%Y", "%Y/%m/%d", "%Y-%m-%d", "%Y%m%d"):
+        try:
+            return f"write it as '{datetime.strptime(text, order).date().isoformat()}'"  # noqa: DTZ007
+        except ValueError:
+            continue
+    return "write it as 'YYYY-MM-DD'"
 
 
 def _what(scalar: Scalar, side: str) -> str:

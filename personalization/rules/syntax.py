@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects import Dialect
@@ -11,9 +13,12 @@ from sqlglot.tokens import Token
 from personalization.rules.node import Span
 from personalization.rules.problems import RuleError, Source
 from personalization.rules.sequences import MARK, with_our_calls
+from personalization.rules.slips import refuse_slips
 
 DIALECT = "duckdb"
 _DIALECT = Dialect.get_or_raise(DIALECT)
+_WORDS: dict[type, tuple[str, ...]] = {exp.Null: ("null",), exp.CurrentDate: ("current_date",)}
+_CALLED = re.compile(r"(\w+)\s*\(\s*$")
 LONGEST = 20_000
 _DEEPEST = 150
 
@@ -40,6 +45,7 @@ def read(source: Source) -> exp.Expr:
     except TokenError:
         raise _unreadable(source) from None
     _refuse_outside_the_language(source, tokens)
+    refuse_slips(source, tokens)
     try:
         statements = _DIALECT.parser().parse(with_our_calls(source, tokens), text)
     except ParseError as error:
@@ -53,12 +59,38 @@ def read(source: Source) -> exp.Expr:
 
 
 def span_of(node: exp.Expr, source: Source) -> Span:
-    """Where a node was written: from its first to its last token with a known place."""
+    """Where a node was written: from its first to its last token with a known place, and the brackets that it opens."""
     places = [n.meta for n in node.walk() if "start" in n.meta]
     if not places:
         parent = node.parent
-        return span_of(parent, source) if parent else Span(0, len(source.text))
-    return Span(min(place["start"] for place in places), max(place["end"] for place in places) + 1)
+        return _word_span(node, source) or (span_of(parent, source) if parent else Span(0, len(source.text)))
+    start, end = min(place["start"] for place in places), max(place["end"] for place in places) + 1
+    return Span(start, _closed(source.text, start, end))
+
+
+def _closed(text: str, start: int, end: int) -> int:
+    """The end moved behind the brackets that close those opened since the start: they have no place in the tree."""
+    inside = re.sub(r"'[^']*'", "", text[start:end])
+    for _ in range(inside.count("(") - inside.count(")")):
+        rest = text[end:]
+        if not rest.lstrip().startswith(")"):
+            break
+        end += rest.index(")") + 1
+    return end
+
+
+def _word_span(node: exp.Expr, source: Source) -> Span | None:
+    """Where a word of SQL without a place stands, such as NULL: the tree's nodes are in the order of the text."""
+    words = next((words for kind, words in _WORDS.items() if isinstance(node, kind)), None)
+    if words is None:
+        return None
+    nodes = [each for each in node.root().dfs() if isinstance(each, type(node))]
+    tokens = [each for each in sqlglot.tokenize(source.text, read=DIALECT) if each.text.lower() in words]
+    tokens = [each for each in tokens if source.text[each.start] not in "'\""]
+    if len(nodes) != len(tokens):
+        return None
+    token = tokens[next(index for index, each in enumerate(nodes) if each is node)]
+    return Span(token.start, token.end + 1)
 
 
 def is_sequence(node: exp.Expr) -> bool:
@@ -70,7 +102,9 @@ def name_span(node: exp.Expr, source: Source) -> Span:
     """Where a node's own first token was written: the name of a function or field."""
     if "start" in node.meta:
         return Span(node.meta["start"], node.meta["end"] + 1)
-    return span_of(node, source)
+    span = span_of(node, source)
+    written = _CALLED.search(source.text[: span.start]) if isinstance(node, exp.Func) else None
+    return Span(written.start(1), written.end(1)) if written else span
 
 
 def _refuse_outside_the_language(source: Source, tokens: list[Token]) -> None:

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from personalization.rules import syntax
+from personalization.errors import nearest
+from personalization.rules.node import Span
 from personalization.rules.problems import Source
 
 MOST_DAYS = 36_500
 _WINDOW = re.compile(r"^\s*(\d{1,9})\s*([a-z]+)\s*$", re.IGNORECASE)
 _DAYS = {"day": 1, "days": 1, "week": 7, "weeks": 7}
 _MINUTES = {"minute": 1, "minutes": 1, "hour": 60, "hours": 60}
+UNITS = ("day", "days", "week", "weeks", "hour", "hours", "minute", "minutes")
+_SHORT = {"d": "days", "w": "weeks", "wk": "weeks", "h": "hours", "hr": "hours", "hrs": "hours", "min": "minutes"}
+_UNEVEN = {"month": 30, "months": 30, "quarter": 91, "quarters": 91, "year": 365, "years": 365}  # days, roughly
 
 
 @dataclass(frozen=True)
@@ -29,29 +33,44 @@ class Window:
         return self.minutes if self.days is None else self.days * 1440
 
 
-def read_window(node: exp.Expr, source: Source) -> Window:
-    """Read a window's text.
+def read_window(node: exp.Expr, span: Span, source: Source) -> Window:
+    """Read a window's text, which stands at `span`.
 
     Raises
     ------
     RuleError
         When it is no quoted number and unit, or shorter or longer than a window can be.
     """
-    span = syntax.span_of(node, source)
     text = str(node.this) if isinstance(node, exp.Literal) and node.is_string else ""
     match = _WINDOW.match(text)
     if not match:
-        raise source.error(span, "a window is a quoted text such as '14 days' or '36 hours'")
+        raise source.error(span, "a window is a quoted text such as '14 days' or '36 hours'", _instead(node))
     number, unit = int(match[1]), match[2].lower()
     if unit not in _DAYS and unit not in _MINUTES:
-        hint = "windows count in minutes, hours, days or weeks, such as '30 days'"
-        raise source.error(span, f"'{text}': unknown unit '{unit}'", hint)
+        raise source.error(span, f"'{text}': unknown unit '{unit}'", _other_unit(number, unit))
     most = MOST_DAYS * (1 if unit in _DAYS else 1440)
     length = number * (_DAYS.get(unit) or _MINUTES[unit])
     if not 1 <= length <= most:
         hint = "leave `within` out for all of the past"
         raise source.error(span, f"'{text}': a window has 1 to {MOST_DAYS} days", hint)
     return Window(days=length) if unit in _DAYS else Window(minutes=length)
+
+
+def _instead(node: exp.Expr) -> str | None:
+    """What a number without a unit, or one that is not whole or negative, was perhaps meant to be."""
+    found = re.match(r"^\s*-?(\d{1,5})(\.\d+)?\s*([a-z]*)\s*$", str(node.this), re.IGNORECASE)
+    if not isinstance(node, exp.Literal) or found is None:
+        return None
+    if found[2]:
+        return "the number is a whole one; hours and minutes are finer than days"
+    return f"write '{found[1]} {found[3] or 'days'}'"
+
+
+def _other_unit(number: int, unit: str) -> str:
+    if unit in _UNEVEN:
+        return f"a {unit.removesuffix('s')} has no fixed length: write '{number * _UNEVEN[unit]} days'"
+    meant = _SHORT.get(unit) or nearest(unit, UNITS[1::2])
+    return f"write '{number} {meant}'" if meant else "windows count in minutes, hours, days or weeks, such as '30 days'"
 
 
 def window_text(days: int | None, minutes: int | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from personalization.rules import tree as t
 from personalization.rules.parse import Rule, Value
 from personalization.rules.text import constant_text
@@ -110,7 +112,7 @@ def scalar_words(node: t.Scalar) -> str:
     if isinstance(node, t.FieldRef):
         return node.title or node.name
     if isinstance(node, t.Constant):
-        return constant_text(node.value)
+        return node.value.isoformat() if isinstance(node.value, date) else constant_text(node.value)
     if isinstance(node, t.DayBefore):
         evaluated = "the day of evaluation" + (" where the customer is" if node.local else "")
         if node.days < 0:

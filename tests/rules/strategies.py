@@ -65,13 +65,18 @@ def numbers() -> st.SearchStrategy[t.Scalar]:
     compound = st.recursive(
         leaves,
         lambda inner: st.one_of(
-            st.builds(t.Arithmetic, st.sampled_from("+-*/"), inner, inner),
+            st.builds(t.Arithmetic, st.sampled_from("+-*/"), inner, inner).filter(_divides_by_something),
             inner.filter(lambda node: not isinstance(node, t.Constant)).map(t.Negative),
         ),
         max_leaves=4,
     )
     dates_apart = st.builds(t.Arithmetic, st.just("-"), dates(), dates())
     return st.one_of(leaves, compound, dates_apart)
+
+
+def _divides_by_something(node: t.Arithmetic) -> bool:
+    """A division by the number 0 is refused; one by a value that may be 0 is not."""
+    return node.sign != "/" or not isinstance(node.right, t.Constant) or node.right.value != 0
 
 
 @cache
