@@ -13,11 +13,13 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Table,
     Text,
     case,
     exists,
     func,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -44,8 +46,10 @@ class Contacts:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def known(self, destination: str) -> pa.Table:
+    def known(self, destination: str, tokens: Sequence[str] | None = None) -> pa.Table:
         """Every contact that may be at a destination, with the hash of what it acknowledged.
+
+        `tokens`: only contacts with one of these as address or customer.
 
         A contact with an unresolved uncertain row is `present` with an empty hash: it may be there, with contents
         nobody knows, so whatever is wanted now has to be sent.
@@ -62,7 +66,16 @@ class Contacts:
             .order_by(open_rows.id)
         )
         with self._ledger.read() as connection:
-            contacts = pa.concat_tables([CONTACTS.empty_table(), *_acknowledged(connection, destination)])
+            if tokens is None:
+                parts = list(_acknowledged(connection, destination))
+            else:
+                unclear = unclear.where(_has_one_of(connection, outbox, tokens))
+                of_some = select(*(acknowledged.c[name] for name in CONTACTS.names))
+                of_some = of_some.where(
+                    acknowledged.c.destination == destination, _has_one_of(connection, acknowledged, tokens)
+                )
+                parts = [_table(connection, of_some)]
+            contacts = pa.concat_tables([CONTACTS.empty_table(), *parts])
             perhaps = {row.address_token: (*row, "present", "") for row in connection.execute(unclear)}
         if not perhaps:
             return contacts
@@ -91,6 +104,11 @@ class Contacts:
                 .where(acknowledged.c.destination == destination, acknowledged.c.state == "present")
                 .values(row_hash="")
             ).rowcount
+
+
+def _has_one_of(connection: Connection, contacts: Table, tokens: Sequence[str]) -> ColumnElement[bool]:
+    columns = contacts.c
+    return or_(one_of(connection, columns.address_token, tokens), one_of(connection, columns.customer_token, tokens))
 
 
 def _acknowledged(connection: Connection, destination: str) -> Iterator[pa.Table]:

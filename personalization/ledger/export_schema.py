@@ -110,6 +110,7 @@ acknowledged = Table(
     Column("run", BigInteger, nullable=False),
     Column("acked_at", Instant, nullable=False),
     CheckConstraint(one_of_these("state", ("present", "removed", "retracted")), name="ck_acknowledged_state"),
+    Index(None, "destination", "customer_token"),
 )
 
 export_retries = Table(

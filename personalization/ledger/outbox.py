@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
@@ -37,8 +37,7 @@ ON_ITS_WAY = ("in_flight", "uncertain")
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
+class OutboxRow(NamedTuple):
     """One row as an exporter works on it."""
 
     id: int
@@ -229,19 +228,25 @@ class Outbox:
         return books
 
     def rows(
-        self, run: int, states: Sequence[str], *, operations: Sequence[str] = (), limit: int | None = None
+        self,
+        run: int,
+        states: Sequence[str],
+        *,
+        operations: Sequence[str] = (),
+        after: int = 0,
+        limit: int | None = None,
     ) -> list[OutboxRow]:
-        """Rows of a run in the order they were planned."""
+        """Rows of a run in the order they were planned; only those that come `after` a row."""
         # of one state the index gives the rows in their order; of several they would have to be sorted
         which = outbox.c.state == states[0] if len(states) == 1 else outbox.c.state.in_(states)
-        query = select(*_ROW).where(outbox.c.run == run, which).order_by(outbox.c.id).limit(limit)
+        query = select(*_ROW).where(outbox.c.run == run, which, outbox.c.id > after).order_by(outbox.c.id).limit(limit)
         if list(operations) == ["retract"]:
             query = query.where(IS_RETRACTION)  # few of many: there is an index of them
         elif operations:
             query = query.where(outbox.c.operation.in_(operations))
         with self._ledger.read() as connection:
             rows: Any = connection.execute(query).all()
-            return [OutboxRow(*row) for row in rows]
+            return list(map(OutboxRow._make, rows))
 
     def next_batch_number(self, run: int) -> int:
         """One more than the highest batch of which something left."""
@@ -364,7 +369,7 @@ _PLANNED = (
     "reason",
 )
 _COUNTED = {"add": "adds", "change": "changes", "remove": "removes", "retract": "retractions"}
-_ROW = tuple(outbox.c[name] for name in OutboxRow.__slots__)
+_ROW = tuple(outbox.c[name] for name in OutboxRow._fields)
 
 
 def _leave_audiences(connection: Connection, run: int, ids: Sequence[int], day: str | None) -> None:

@@ -15,17 +15,16 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from personalization.errors import PersonalizationError
 from personalization.ledger import ConsentEvent
-from personalization.ledger.outbox import OutboxRow, Outcome
 from personalization.ledger.schema import now, to_micros
 from personalization.runtime import Runtime
 from personalization.stages.export import delivery, exporter
-from personalization.stages.export.adapters.base import Limits, Prepared
+from personalization.stages.export.adapters.base import Limits
 from personalization.stages.export.adapters.csv import CsvAdapter
 from personalization.stages.export.cut import Block, Contact, Erased
 from personalization.workspace import Workspace
@@ -40,11 +39,10 @@ PURPOSE = "email.marketing"
 class EarlyDelivery(delivery.Delivery):
     """The mistake: the filter runs before rendering, and rendering takes a while."""
 
-    def _prepare(self, rows: Sequence[OutboxRow]) -> tuple[list[Prepared], list[Outcome]]:
-        cut = self._cut
+    def _send(self, ready: delivery._Ready) -> None:
+        cut, rows = self._cut, ready.rows
         seen = [Contact(str(row.id), row.purpose, (row.customer_token, row.address_token)) for row in rows]
         early = cut.blocked(seen)
-        prepared = super()._prepare(rows)
         time.sleep(0.05)
 
         class Decided:
@@ -54,24 +52,11 @@ class EarlyDelivery(delivery.Delivery):
             def person(self, customer: str, address: str) -> tuple[str, ...]:
                 return cut.person(customer, address)
 
-        self._decided = Decided()
-        return prepared
-
-    def _send(self, rows: Sequence[OutboxRow]) -> None:
-        cut = self._cut
-        prepare = self._prepare
-
-        def prepare_and_decide(rows: Sequence[OutboxRow]) -> tuple[list[Prepared], list[Outcome]]:
-            done = prepare(rows)
-            self._cut = self._decided  # type: ignore[assignment]
-            return done
-
-        self._prepare = prepare_and_decide  # type: ignore[method-assign]
+        self._cut = Decided()  # type: ignore[assignment]
         try:
-            super()._send(rows)
+            super()._send(delivery._Ready(rows, *self._prepare(rows)))
         finally:
             self._cut = cut
-            del self._prepare
 
 
 def export_for_ever(root: Path, early: bool) -> None:

@@ -151,13 +151,15 @@ class Cut:
         )
         return self._judge(doubtful.select(["key", "purpose"]), own, snapshot)
 
-    def opted_out(self, known: pa.Table) -> pa.Table:
+    def opted_out(self, known: pa.Table, tokens: pa.ChunkedArray | None = None) -> pa.Table:
         """Contacts that a destination may still hold as opted in, though their people have opted out.
 
         Parameters
         ----------
         known : pyarrow.Table
             `Contacts.known` of the destination.
+        tokens : pyarrow.ChunkedArray, optional
+            Only people with one of these identifiers; default: with one of `said_out`.
 
         Returns
         -------
@@ -165,15 +167,19 @@ class Cut:
             `address_token`, `reason`; ordered.
         """
         with self.ledger.read() as snapshot:
-            said = [self.ledger.suppressions.snapshot(connection=snapshot)["identifier_token"]]
-            for purpose in pc.unique(known["purpose"]).to_pylist():
-                _, withdrawn = self.ledger.consent.said(purpose, connection=snapshot)  # perhaps granted again since
-                said.append(pa.chunked_array([withdrawn]))
-            tokens = pa.chunked_array([chunk for column in said for chunk in column.chunks], pa.string())
-            candidates = self._not_retracted(known, tokens)
-            found = self.stopped(candidates, snapshot=snapshot)
+            if tokens is None:
+                tokens = self.said_out(pc.unique(known["purpose"]).to_pylist(), snapshot)
+            found = self.stopped(self._not_retracted(known, tokens), snapshot=snapshot)
         found = found.filter(found["opted_out"]).sort_by("key")
         return pa.table({"address_token": found["key"], "reason": found["reason"]})
+
+    def said_out(self, purposes: Iterable[str], snapshot: Connection) -> pa.ChunkedArray:
+        """Identifiers that are suppressed, or by which somebody withdrew one of some purposes, at any time."""
+        said = [self.ledger.suppressions.snapshot(connection=snapshot)["identifier_token"]]
+        for purpose in purposes:
+            _, withdrawn = self.ledger.consent.said(purpose, connection=snapshot)  # perhaps granted again since
+            said.append(pa.chunked_array([withdrawn]))
+        return pa.chunked_array([chunk for column in said for chunk in column.chunks], pa.string())
 
     def person(self, customer: str, address: str) -> tuple[str, ...]:
         """All identifiers of the person behind a contact; the contact's own come first."""
@@ -193,21 +199,16 @@ class Cut:
         """
         with self.tables(tokens=pa.table({"identifier_token": tokens})):
             return self.engine.sql(f"""
-                with people as (
-                    select customer_token from identity join tokens using (identifier_token)
-                    union
-                    select customer_token from covers join tokens using (identifier_token)
-                    union
-                    select identifier_token from tokens
-                ),
-                identifiers as (
-                    select identifier_token from identity join people using (customer_token)
-                    union
-                    select customer_token from people
-                )
+                with {_IDENTIFIERS}
                 select * from {contacts}
                 where address_token in (from identifiers) or customer_token in (from identifiers)
-            """).to_arrow_table()  # noqa: S608  (a name of ours)
+            """).to_arrow_table()  # noqa: S608  (names of ours)
+
+    def identifiers(self, tokens: pa.Array | pa.ChunkedArray) -> list[str]:
+        """All identifiers of the people who have one of some, or whom one of them covers."""
+        with self.tables(tokens=pa.table({"identifier_token": tokens})):
+            found = self.engine.sql(f"with {_IDENTIFIERS} select identifier_token from identifiers order by all")  # noqa: S608
+            return found.to_arrow_table()["identifier_token"].to_pylist()
 
     @contextmanager
     def tables(self, **tables: pa.Table) -> Iterator[None]:
@@ -243,13 +244,17 @@ class Cut:
     @cached_property
     def _shared(self) -> dict[str, list[str]]:
         """By identifier the identifiers of its person, for people who have more than a customer id and an address."""
-        rows = self.engine.execute("""
+        rows = (
+            self.engine.cursor()
+            .execute("""  -- a cursor, because another thread may be using the engine
             with people as (
                 select customer_token, list(identifier_token) as identifiers from identity
                 group by customer_token having count(*) > 2
             )
             select unnest(list_append(identifiers, customer_token)), identifiers from people
-        """).fetchall()
+        """)
+            .fetchall()
+        )
         return dict(rows)
 
     def _not_retracted(self, known: pa.Table, tokens: pa.ChunkedArray) -> pa.Table:
@@ -352,6 +357,21 @@ class Cut:
                 select identifier_token, key from own
             """).to_arrow_table()
 
+
+_IDENTIFIERS = """
+    people as (
+        select customer_token from identity join tokens using (identifier_token)
+        union
+        select customer_token from covers join tokens using (identifier_token)
+        union
+        select identifier_token from tokens
+    ),
+    identifiers as (
+        select identifier_token from identity join people using (customer_token)
+        union
+        select customer_token from people
+    )
+"""
 
 # What is looked at of identities and grants is first narrowed to these contacts, who may be few of many.
 _DOUBTFUL = """

@@ -10,6 +10,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -43,6 +44,15 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _LOSSES_IN_A_ROW = 3
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Planned rows, rendered for their destination, and those of them that can't be."""
+
+    rows: list[OutboxRow]
+    prepared: list[Prepared]
+    unfit: list[Outcome]
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,8 @@ class Delivery:
         self._late, self._urgent = late, False
         self._patience = self._limits.patience if patience is None else patience
         self._open: dict[str, Batch] = {}
+        self._changes = 0  # grows when rows are planned again: these go first
+        self._hurried: set[int] = set()  # retractions that were sent ahead of the batch that was read meanwhile
         self._waited = 0.0
         self._losses = 0
         self._number: int | None = None  # of the next batch: nobody else numbers batches while the lease is held
@@ -159,14 +171,28 @@ class Delivery:
             self.retract_late()
 
     def _deliver(self, operations: Sequence[str], limit: int | None) -> None:
-        while rows := self._outbox.rows(self._to.run, ("planned",), operations=operations, limit=limit):
-            self._send(rows)
-            if not self._urgent:
-                self._collect(until=self._limits.open_batches - 1)
-                self.retract_late()
+        """Batch by batch. While one is sent and settled, the next is read and rendered; its cut comes after that."""
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            ready, changes = self._next(operations, limit, after=0), self._changes
+            while ready.rows:
+                ahead = beside.submit(self._next, operations, limit, after=ready.rows[-1].id)
+                self._send(ready)
+                if not self._urgent:
+                    self._collect(until=self._limits.open_batches - 1)
+                    self.retract_late()
+                ready = ahead.result()
+                if changes != self._changes or self._hurried.intersection(row.id for row in ready.rows):
+                    ready, changes = self._next(operations, limit, after=0), self._changes
 
-    def _send(self, rows: Sequence[OutboxRow]) -> None:
-        prepared, unfit = self._prepare(rows)
+    def _next(self, operations: Sequence[str], limit: int | None, after: int) -> _Ready:
+        """The next batch, rendered. Reads only."""
+        rows = self._outbox.rows(self._to.run, ("planned",), operations=operations, after=after, limit=limit)
+        return _Ready(rows, *self._prepare(rows)) if rows else _Ready([], [], [])
+
+    def _send(self, ready: _Ready) -> None:
+        rows, prepared, unfit = ready.rows, ready.prepared, ready.unfit
+        if self._urgent:
+            self._hurried.update(row.id for row in rows)
         if self._number is None:
             self._number = self._outbox.next_batch_number(self._to.run)
         number = self._number
@@ -188,21 +214,21 @@ class Delivery:
         if not batch.rows:
             return
         if self._clock.monotonic() >= batch.deadline:
-            self._outbox.put_back(self._to.lease, batch.ids)
+            self._put_back(batch.ids)
             return
         self._number += 1
         crash_point("export.before_send")
         try:
             sent = self._adapter.send(batch)
         except Postponed as postponed:
-            self._outbox.put_back(self._to.lease, batch.ids)
+            self._put_back(batch.ids)
             self._wait(postponed.retry_after, postponed.reason)
             return
         except Lost as lost:
             self._lost(batch, lost.reason)
             return
         except DestinationError:
-            self._outbox.put_back(self._to.lease, batch.ids)
+            self._put_back(batch.ids)
             raise
         crash_point("export.after_send")
         self._losses = 0
@@ -301,6 +327,10 @@ class Delivery:
             waited, pause = waited + pause, min(pause * 1.5, _LONGEST_PAUSE)
             self.retract_late()
 
+    def _put_back(self, ids: Sequence[int]) -> None:
+        self._outbox.put_back(self._to.lease, ids)
+        self._changes += 1
+
     def _record(self, outcomes: Sequence[Outcome]) -> None:
         settled = [outcome for outcome in outcomes if outcome.state != "planned"]
         if settled:
@@ -308,7 +338,7 @@ class Delivery:
             self._outbox.settle(self._to.lease, self._to.run, settled, day)
         again = [outcome.id for outcome in outcomes if outcome.state == "planned"]
         if again:
-            self._outbox.put_back(self._to.lease, again)
+            self._put_back(again)
 
     def _lost(self, batch: Batch, reason: str) -> None:
         self._record([Outcome(row_id, "uncertain", reason) for row_id in batch.ids])

@@ -1,4 +1,4 @@
-"""Indexes of the few rows of the outbox that are looked for by their state, instead of one that each step changes."""
+"""Indexes of the few rows of the outbox that are looked for, instead of one that each step changes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,3 +17,4 @@ def upgrade() -> None:
     op.drop_index("ix_outbox_destination_state", "outbox")
     for name, (columns, which) in FEW.items():
         op.create_index(name, "outbox", columns, sqlite_where=sa.text(which), postgresql_where=sa.text(which))
+    op.create_index("ix_acknowledged_destination_customer_token", "acknowledged", ["destination", "customer_token"])

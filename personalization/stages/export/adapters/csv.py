@@ -29,7 +29,7 @@ from personalization.stages.export.adapters.base import (
     Sent,
 )
 
-LIMITS = Limits(consistency=0.0)
+LIMITS = Limits(rows=50_000, consistency=0.0)
 MANIFEST = "manifest.json"
 UPSERTS, REMOVALS, SUPPRESSIONS = "upserts.csv", "removals.csv", "suppressions.csv"
 _FILE_OF = {"add": UPSERTS, "change": UPSERTS, "remove": REMOVALS, "retract": SUPPRESSIONS}
