@@ -48,7 +48,8 @@ def bench_cut(recipients: int) -> list[tuple[str, float]]:
         )
         rows = [("hand-written SQL, tables in memory", _by_hand(duck, ledger, identity, contacts))]
         ledger.consent._snapshots.clear()
-        ledger.consent._said.clear()
+        ledger.consent._granted.clear()
+        ledger.consent._out.clear()
         ledger.suppressions._cache = None
         cut = Cut(ledger, {PURPOSE: Purpose(title="Mail")}, identity)
         rows.append(("ours, first cut of a process", _seconds(lambda: cut.stopped(contacts))))

@@ -79,8 +79,7 @@ def fill(root: Path, contacts: int) -> None:
     with runtime.warehouse.connect() as session:
         fill_warehouse(session, people, f"number % {OPTED_OUT} <> 0")
         links = pa.table({"customer_token": pa.array([], pa.string())})
-        nobody = pa.table({name: pa.array([], pa.string()) for name in ("address_token", "customer_token")})
-        create_desired(session, runtime.program, "there", destination, runtime.as_of(DAY), links, nobody)
+        create_desired(session, runtime.program, "there", destination, runtime.as_of(DAY), links)
         wanted = session.arrow(f"select address_token, customer_token, payload, row_hash from {DESIRED}")
         session.execute(f"""
             copy (

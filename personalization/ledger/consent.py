@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,11 +13,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Connection, Row, Table, func, select
 
 from personalization.ledger.consent_chain import ChainState, chain_state, link, verify_chain
 from personalization.ledger.consent_event import CONTENT_COLUMNS, ConsentEvent, canonical_json, content_sha256
-from personalization.ledger.consent_fold import GRANTED, SNAPSHOT, fold, merge, read_events, read_said
+from personalization.ledger.consent_fold import GRANTED, SNAPSHOT, fold, merge, read_events, read_granted, read_out
 from personalization.ledger.engine import bulk_insert, is_writing, location, one_of
 from personalization.ledger.schema import consent_conflicts, consent_events, now, to_micros
 from personalization.ledger.token_key import require_current
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from personalization.ledger.ledger import Ledger
 
 CHUNK = 5_000
+LOOK_UP = 4  # to look up one identifier takes as long as to read so many events one after another
 
 _COLUMNS = (*CONTENT_COLUMNS, "seq", "recorded_at", "content_sha256", "prev_hash", "hash")
 
@@ -60,7 +62,8 @@ class Consent:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._snapshots: dict[str, tuple[int, pa.Table]] = {}
-        self._said: dict[str, tuple[int, pa.Array, pa.Array]] = {}
+        self._granted: dict[str, tuple[int, pa.Array]] = {}
+        self._out: dict[str, tuple[int, pa.Array]] = {}
         self._lock = Lock()
 
     def append(self, events: Iterable[ConsentEvent], *, connection: Connection | None = None) -> int:
@@ -131,10 +134,32 @@ class Consent:
                 )
             return self._current(reader, purpose)
 
-    def said(self, purpose: str, *, connection: Connection | None = None) -> tuple[pa.Array, pa.Array]:
-        """The identifiers that ever agreed to a purpose, and those that ever opted out of it, now.
+    def ever_granted(
+        self, purpose: str, subjects: pa.ChunkedArray, *, connection: Connection | None = None
+    ) -> pa.Array:
+        """Those of some identifiers, and perhaps others, that ever agreed to a purpose, whatever they said since.
 
-        Most people only ever agreed. Who they are is read several times as fast as a snapshot.
+        Less than a snapshot, and enough for most people, who only ever agreed.
+
+        Parameters
+        ----------
+        subjects : pyarrow.ChunkedArray
+            Identifier tokens. Few are looked up; for many the whole record is read, once.
+        connection : Connection, optional
+            An open `Ledger.read` snapshot to look through; default: the ledger as of this call.
+
+        Returns
+        -------
+        pyarrow.Array
+            Identifier tokens, perhaps more than once.
+        """
+        with nullcontext(connection) if connection is not None else self._ledger.read() as reader, self._lock:
+            if purpose not in self._granted and len(subjects) * LOOK_UP < chain_state(reader).seq:
+                return read_granted(reader, purpose, subjects=pc.unique(subjects).to_pylist())
+            return _caught_up(self._granted, reader, purpose, read_granted)
+
+    def ever_out(self, purpose: str, *, connection: Connection | None = None) -> pa.Array:
+        """The identifiers that ever opted out of a purpose, whatever they said since.
 
         Parameters
         ----------
@@ -143,21 +168,11 @@ class Consent:
 
         Returns
         -------
-        tuple of pyarrow.Array
+        pyarrow.Array
             Identifier tokens, perhaps more than once.
         """
         with nullcontext(connection) if connection is not None else self._ledger.read() as reader, self._lock:
-            nobody = pa.array([], pa.string())
-            seq, granted, withdrawn = self._said.get(purpose, (0, nobody, nobody))
-            last = chain_state(reader).seq
-            if last < seq:  # an older snapshot than the one remembered
-                return read_said(reader, purpose)
-            if last > seq:
-                more = read_said(reader, purpose, after_seq=seq)
-                granted, withdrawn = pa.concat_arrays([granted, more[0]]), pa.concat_arrays([withdrawn, more[1]])
-                if not is_writing(reader):  # what is not committed yet must not be remembered
-                    self._said[purpose] = (last, granted, withdrawn)
-            return granted, withdrawn
+            return _caught_up(self._out, reader, purpose, read_out)
 
     def state(
         self, subjects: Sequence[str], purpose: str, *, effective_before: datetime | None = None
@@ -234,6 +249,21 @@ class Consent:
                 if not is_writing(reader):  # what is not committed yet must not be remembered
                     self._snapshots[purpose] = (last, table)
             return table
+
+
+def _caught_up(
+    known: dict[str, tuple[int, pa.Array]], reader: Connection, purpose: str, read: Callable[..., pa.Array]
+) -> pa.Array:
+    """What `read` finds in the whole record, from what is remembered in `known` and the events since."""
+    seq, tokens = known.get(purpose, (0, pa.array([], pa.string())))
+    last = chain_state(reader).seq
+    if last < seq:  # an older snapshot than the one remembered
+        return read(reader, purpose)
+    if last > seq:
+        tokens = pa.concat_arrays([tokens, read(reader, purpose, after_seq=seq)])
+        if not is_writing(reader):  # what is not committed yet must not be remembered
+            known[purpose] = (last, tokens)
+    return tokens
 
 
 def _append_chunk(connection: Connection, chunk: list[ConsentEvent]) -> tuple[int, int]:

@@ -89,8 +89,10 @@ def read_events(
     return pa.concat_tables([table.filter(pc.invert(in_two_steps)), _confirmed(connection, purpose, asked, until)])
 
 
-def read_said(connection: Connection, purpose: str, *, after_seq: int = 0) -> tuple[pa.Array, pa.Array]:
-    """The identifiers under which somebody ever agreed to a purpose, and those under which somebody ever opted out.
+def read_granted(
+    connection: Connection, purpose: str, *, after_seq: int = 0, subjects: Sequence[str] | None = None
+) -> pa.Array:
+    """The identifiers under which somebody ever agreed to a purpose, perhaps more than once.
 
     Less than a fold, and enough where somebody only ever agreed: then no order of events has to be known.
 
@@ -98,24 +100,32 @@ def read_said(connection: Connection, purpose: str, *, after_seq: int = 0) -> tu
     ----------
     after_seq : int
         Only events numbered above it; with a confirmation comes the grant that it confirms.
-
-    Returns
-    -------
-    tuple of pyarrow.Array
-        Identifier tokens, perhaps more than once.
+    subjects : sequence of str, optional
+        Only events of these identifier tokens.
     """
     columns = consent_events.c
-    what = case((columns.action.in_(OPT_OUT), "1"), (_IN_TWO_STEPS, "2"), else_="0")
-    tokens, kinds = fetch_texts(
-        connection,
-        select(columns.subject_token, what.label("what")).where(columns.purpose == purpose, columns.seq > after_seq),
+    in_two_steps = case((_IN_TWO_STEPS, "1"), else_="0").label("in_two_steps")
+    query = select(columns.subject_token, in_two_steps).where(
+        columns.purpose == purpose, columns.action.not_in(sorted(OPT_OUT)), columns.seq > after_seq
     )
-    granted, withdrawn, waiting = (tokens.filter(pc.equal(kinds, kind)) for kind in "012")
-    if len(waiting):
-        asked = pc.unique(waiting).to_pylist() if after_seq else None
-        confirmed = _confirmed(connection, purpose, asked, [])["subject_token"].combine_chunks()
-        granted = pa.concat_arrays([granted, confirmed])
-    return granted, withdrawn
+    if subjects is not None:
+        query = query.where(one_of(connection, columns.subject_token, subjects))
+    tokens, waiting = fetch_texts(connection, query)
+    waits = pc.equal(waiting, "1")
+    granted = tokens.filter(pc.invert(waits))
+    if not pc.any(waits).as_py():
+        return granted
+    asked = pc.unique(tokens.filter(waits)).to_pylist() if after_seq else subjects
+    return pa.concat_arrays([granted, _confirmed(connection, purpose, asked, [])["subject_token"].combine_chunks()])
+
+
+def read_out(connection: Connection, purpose: str, *, after_seq: int = 0) -> pa.Array:
+    """The identifiers under which somebody ever opted out of a purpose, perhaps more than once."""
+    columns = consent_events.c
+    query = select(columns.subject_token).where(
+        columns.purpose == purpose, columns.action.in_(sorted(OPT_OUT)), columns.seq > after_seq
+    )
+    return fetch_texts(connection, query)[0]
 
 
 _EFFECTIVE_AT = type_coerce(consent_events.c.effective_at, BigInteger)

@@ -7,10 +7,12 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 
-from personalization.ledger import ConsentEvent, Ledger
+from personalization.ledger import ConsentEvent, Keyring, Ledger
+from personalization.ledger.token_key import TokensNotRewritten
 from personalization.program.models import Purpose
 from personalization.stages.export.cut import CONTACTS, Contact, Cut
 from personalization.stages.export.cut_watch import Watch
@@ -79,9 +81,16 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
 
 
+@pytest.mark.parametrize("look_up", [0, 1_000])
+@pytest.mark.parametrize("few", [0, 5_000])
 @pytest.mark.parametrize("tidy", [True, False])
 @pytest.mark.parametrize("seed", range(6))
-def test_a_table_of_contacts_is_judged_like_each_contact_alone(ledger: Ledger, seed: int, tidy: bool) -> None:
+def test_a_table_of_contacts_is_judged_like_each_contact_alone(
+    ledger: Ledger, seed: int, tidy: bool, few: int, look_up: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few or many contacts, beside few or many events."""
+    monkeypatch.setattr("personalization.stages.export.cut.FEW", few)
+    monkeypatch.setattr("personalization.ledger.consent.LOOK_UP", look_up)
     town = Town(ledger, seed, tidy=tidy)
     town.speak(25)
     found = {row["key"]: (row["reason"], row["opted_out"]) for row in town.cut.stopped(town.contacts).to_pylist()}
@@ -90,6 +99,31 @@ def test_a_table_of_contacts_is_judged_like_each_contact_alone(ledger: Ledger, s
         alone |= town.cut.blocked([contact])
     assert found == {key: (block.reason, block.opted_out) for key, block in alone.items()}
     assert 0 < len(found) < town.contacts.num_rows
+
+
+def test_identities_that_stay_where_they_are_give_the_same_answers(ledger: Ledger) -> None:
+    town = Town(ledger, 2, tidy=True)
+    town.speak(25)
+    with duckdb.connect() as elsewhere:
+        for name in ("identity", "covers"):
+            rows = town.cut.engine.sql(f"from {name}").to_arrow_table()
+            elsewhere.register("source", rows)
+            elsewhere.execute(f"create table {name} as from source")
+        cut = Cut(ledger, PURPOSES, elsewhere.cursor)
+        assert cut.blocked(town.one_by_one()) == town.cut.blocked(town.one_by_one())
+        for contact in town.one_by_one():
+            assert set(cut.person(*contact.identifiers)) == set(town.cut.person(*contact.identifiers))
+        cut.close()
+
+
+@pytest.mark.parametrize("odd", ["t1_k0_e7", "t1_k11_e7", "t1_k1e7"])
+def test_one_token_of_another_key_among_thousands_is_found(ledger: Ledger, tmp_path: Path, odd: str) -> None:
+    ledger.check_keys(Keyring.create(tmp_path / "keys.json"))
+    tokens = [f"t1_k1_e{number}" for number in range(3_000)] + ["s1_s1_e7"]
+    Cut(ledger, PURPOSES, pa.table({"identifier_token": tokens, "customer_token": tokens}))
+    tokens[1_500] = odd
+    with pytest.raises(TokensNotRewritten):
+        Cut(ledger, PURPOSES, pa.table({"identifier_token": tokens, "customer_token": tokens}))
 
 
 @pytest.mark.parametrize("seed", range(6))

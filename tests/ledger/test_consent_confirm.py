@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import count, permutations
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from personalization.errors import DataError
 from personalization.ledger import ConsentEvent, Ledger
+from personalization.ledger.consent_fold import read_granted
 from personalization.ledger.schema import to_micros
 
 MARKETING = "email.marketing"
@@ -155,7 +157,10 @@ def test_the_fold_is_the_oracle_in_every_order_at_every_step(ledger: Ledger, eve
             said(*order[step], subject=person, within=2) for order, person in zip(orders, people, strict=True)
         )
         states = {row["subject_token"]: row for row in ledger.consent.snapshot(MARKETING).to_pylist()}
-        agreed, opted_out = (set(tokens.to_pylist()) for tokens in ledger.consent.said(MARKETING))
+        agreed = set(ledger.consent.ever_granted(MARKETING, pa.chunked_array([people])).to_pylist())
+        with ledger.read() as connection:
+            assert set(read_granted(connection, MARKETING, subjects=people).to_pylist()) == agreed & set(people)
+        opted_out = set(ledger.consent.ever_out(MARKETING).to_pylist())
         for order, person in zip(orders, people, strict=True):
             found = states[person]["state"] if person in states else "none"
             assert found == oracle(order[: step + 1]), order[: step + 1]

@@ -13,6 +13,7 @@ from functools import cached_property
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+from duckdb import DuckDBPyConnection
 from sqlalchemy import Connection
 
 from personalization.ledger import Ledger, customer_consent
@@ -74,25 +75,31 @@ class Cut:
     ledger : Ledger
     purposes : mapping
         Of the program; purposes that rest on consent need a grant, others only no withdrawal.
-    identity : pyarrow.Table
+    identity : pyarrow.Table or callable
         `identifier_token`, `customer_token` of landed.identity; where there is a column `covers` that is true, the
         identifier is not the person's own, but its opt-outs count for the person (landed.identity_covers).
+        Or what opens a new connection to a database that has the two as its tables or views `identity` and `covers`.
+        Then nothing is copied, and the database must stay open as long as this.
     """
 
-    def __init__(self, ledger: Ledger, purposes: Mapping[str, Purpose], identity: pa.Table) -> None:
+    def __init__(
+        self, ledger: Ledger, purposes: Mapping[str, Purpose], identity: pa.Table | Callable[[], DuckDBPyConnection]
+    ) -> None:
         self.ledger, self._purposes = ledger, purposes
-        self.engine = duckdb.connect()
-        if "covers" not in identity.column_names:
-            identity = identity.append_column("covers", pa.repeat(pa.scalar(False), len(identity)))
+        self._connect = _in_memory(identity).cursor if isinstance(identity, pa.Table) else identity
+        self.engine = self._connect()
         with ledger.read():  # from here on the token key that it is under is known, and stays the same
             pass
-        heads = pc.unique(pc.utf8_slice_codeunits(identity["identifier_token"], 0, 12)).drop_null()
-        require_current(ledger.token_key, heads.to_pylist())
-        with self.tables(source=identity):
-            for name, which in (("identity", "not covers"), ("covers", "covers")):
-                self.engine.execute(
-                    f"create table {name} as select identifier_token, customer_token from source where {which}"  # noqa: S608
-                )
+        of_others = """
+            select identifier_token from (from identity union all from covers)
+            where starts_with(identifier_token, 't1_') and not starts_with(identifier_token, $current) limit 1
+        """
+        found = self.engine.execute(of_others, {"current": f"t1_{ledger.token_key}_"}).fetchall()
+        require_current(ledger.token_key, (token for (token,) in found))
+
+    def close(self) -> None:
+        """Let go of the database that the identities are in."""
+        self.engine.close()
 
     def blocked(
         self, contacts: Iterable[Contact], *, erased: Erased | None = None, snapshot: Connection | None = None
@@ -177,8 +184,8 @@ class Cut:
         """Identifiers that are suppressed, or by which somebody withdrew one of some purposes, at any time."""
         said = [self.ledger.suppressions.snapshot(connection=snapshot)["identifier_token"]]
         for purpose in purposes:
-            _, withdrawn = self.ledger.consent.said(purpose, connection=snapshot)  # perhaps granted again since
-            said.append(pa.chunked_array([withdrawn]))
+            opted_out = self.ledger.consent.ever_out(purpose, connection=snapshot)  # perhaps granted again since
+            said.append(pa.chunked_array([opted_out]))
         return pa.chunked_array([chunk for column in said for chunk in column.chunks], pa.string())
 
     def person(self, customer: str, address: str) -> tuple[str, ...]:
@@ -200,8 +207,9 @@ class Cut:
         with self.tables(tokens=pa.table({"identifier_token": tokens})):
             return self.engine.sql(f"""
                 with {_IDENTIFIERS}
-                select * from {contacts}
-                where address_token in (from identifiers) or customer_token in (from identifiers)
+                select * from {contacts} semi join identifiers on identifier_token = address_token
+                union
+                select * from {contacts} semi join identifiers on identifier_token = customer_token
             """).to_arrow_table()  # noqa: S608  (names of ours)
 
     def identifiers(self, tokens: pa.Array | pa.ChunkedArray) -> list[str]:
@@ -234,9 +242,11 @@ class Cut:
         purposes = pc.unique(contacts["purpose"]).to_pylist()
         found = [contacts.slice(0, 0)]
         for purpose in purposes:
-            granted, withdrawn = self.ledger.consent.said(purpose, connection=snapshot)
-            out = pa.chunked_array([*suppressed.chunks, withdrawn], pa.string())
             these = contacts if len(purposes) == 1 else contacts.filter(pc.equal(contacts["purpose"], purpose))
+            tokens = pa.chunked_array([*these["customer_token"].chunks, *these["address_token"].chunks], pa.string())
+            granted = self.ledger.consent.ever_granted(purpose, tokens, connection=snapshot)
+            withdrawn = self.ledger.consent.ever_out(purpose, connection=snapshot)
+            out = pa.chunked_array([*suppressed.chunks, withdrawn], pa.string())
             with self.tables(granted=_column(granted), out=_column(out), these=these):
                 found.append(self.engine.sql(_DOUBTFUL).to_arrow_table().cast(contacts.schema))
         return pa.concat_tables(found)
@@ -244,24 +254,21 @@ class Cut:
     @cached_property
     def _shared(self) -> dict[str, list[str]]:
         """By identifier the identifiers of its person, for people who have more than a customer id and an address."""
-        rows = (
-            self.engine.cursor()
-            .execute("""  -- a cursor, because another thread may be using the engine
+        query = """
             with people as (
                 select customer_token, list(identifier_token) as identifiers from identity
                 group by customer_token having count(*) > 2
             )
             select unnest(list_append(identifiers, customer_token)), identifiers from people
-        """)
-            .fetchall()
-        )
-        return dict(rows)
+        """
+        with self._connect() as engine:  # one of its own, because another thread may be using the other one
+            return dict(engine.execute(query).fetchall())
 
     def _not_retracted(self, known: pa.Table, tokens: pa.ChunkedArray) -> pa.Table:
         """Contacts not yet retracted whose people have one of some identifiers: few, to be looked at one by one."""
-        known = known.filter(pc.not_equal(known["state"], "retracted"))
         with self.tables(known=known.append_column("key", known["address_token"])):
-            return self.reached("known", tokens)
+            reached = self.reached("known", tokens)
+        return reached.filter(pc.not_equal(reached["state"], "retracted"))
 
     def _judge(
         self, wanted: pa.Table, own: pa.Table, snapshot: Connection, covering: pa.Table | None = None
@@ -443,6 +450,18 @@ def with_erased(contacts: list[Contact], erased: Erased, tokens: Collection[str]
         replace(contact, identifiers=(*contact.identifiers, found[contact.key])) if contact.key in found else contact
         for contact in contacts
     ]
+
+
+def _in_memory(identity: pa.Table) -> DuckDBPyConnection:
+    """An engine of its own with a copy of the identities, for which the warehouse need not stay open."""
+    if "covers" not in identity.column_names:
+        identity = identity.append_column("covers", pa.repeat(pa.scalar(False), len(identity)))
+    engine = duckdb.connect()
+    engine.register("source", identity)
+    for name, which in (("identity", "not covers"), ("covers", "covers")):
+        engine.execute(f"create table {name} as select identifier_token, customer_token from source where {which}")  # noqa: S608
+    engine.unregister("source")
+    return engine
 
 
 def _column(tokens: pa.Array | pa.ChunkedArray) -> pa.Table:

@@ -28,13 +28,12 @@ def create_desired(
     destination: Destination,
     as_of: AsOf,
     links: pa.Table,
-    known: pa.Table,
 ) -> None:
     """Make the temporary table `_desired` of all contacts that should be at a destination.
 
-    Columns: `address_token`, `customer_token`, `campaign`, `purpose`, `payload` (canonical JSON), `row_hash`, and
-    `problem`: why the row can't be sent, or NULL. `links` is the `link_table` of the destination, `known` its
-    contacts: of several customers with one address and campaign the one who is there already keeps it.
+    Columns: `address_token`, `customer_token`, `campaign`, `purpose`, `priority`, `payload` (canonical JSON),
+    `row_hash`, and `problem`: why the row can't be sent, or NULL. `links` is the `link_table` of the destination.
+    An address may have several rows: `mark_doubles` says which of them is sent.
 
     Raises
     ------
@@ -74,40 +73,55 @@ def create_desired(
                 c.purpose,
                 c.priority,
                 {f"json_object({', '.join(values)})" if values else "'{}'"}::varchar as payload,
-                nullif(concat_ws('; ', {", ".join(problems) or "null"}), '') as misfit
+                case
+                    when d.email_token is null then 'no address'
+                    else nullif(concat_ws('; ', {", ".join(problems) or "null"}), '')
+                end as problem
             from {DECISIONS} d
             join _campaigns c using (campaign)
             {f"left join {PROFILE} p on p.customer_token = d.customer_token and p.as_of = d.as_of" if profile else ""}
             {"left join _links l on l.customer_token = d.customer_token" if linked else ""}
             where d.as_of = $day and d.outcome = 'send'
-        ),
-        later as (
-            select address_token, customer_token, campaign
-            from rows semi join (from rows select address_token group by all having count(*) > 1) using (address_token)
-            qualify row_number() over (
-                partition by address_token
-                order by
-                    priority,
-                    campaign,
-                    (address_token, customer_token) not in (select (address_token, customer_token) from _holders),
-                    customer_token
-            ) > 1
         )
         select
-            * exclude (priority, misfit),
+            * exclude (problem),
             sha256(concat_ws(chr(31), $version, customer_token, address_token, payload)) as row_hash,
-            case
-                when address_token is null then 'no address'
-                when (address_token, customer_token, campaign) in (from later)
-                    then 'the address has another row already'
-                else misfit
-            end as problem
+            problem
         from rows
     """  # noqa: S608  (column names are checked against the tables, everything else is a parameter)
     names = {f"name_{number}": field.name for number, field in enumerate(fields)}
-    holders = known.select(["address_token", "customer_token"])
-    with session.registered(_campaigns=campaign_table, _links=links, _holders=holders):
+    with session.registered(_campaigns=campaign_table, _links=links):
         session.execute(query, {**names, "day": as_of.day, "version": mapping_version(destination)})
+
+
+def mark_doubles(session: Session, known: pa.Table) -> None:
+    """Of several rows of `_desired` with one address let one be sent; the others get it as their `problem`.
+
+    The campaign of highest priority is sent; of several customers with one address and campaign the one who is among
+    the contacts at the destination, `known`, already keeps it.
+    """
+    with session.registered(_known=known):
+        session.execute(_DOUBLES)
+
+
+_DOUBLES = f"""
+    update {DESIRED} d
+    set problem = 'the address has another row already'
+    from (
+        with doubles as (
+            select address_token, customer_token, campaign, priority
+            from {DESIRED}
+            semi join (from {DESIRED} select address_token group by all having count(*) > 1) using (address_token)
+        ),
+        holders as (select address_token, customer_token from _known semi join doubles using (address_token))
+        select address_token, customer_token, campaign
+        from doubles left join (select *, true as holds from holders) using (address_token, customer_token)
+        qualify row_number() over (
+            partition by address_token order by priority, campaign, holds nulls last, customer_token
+        ) > 1
+    ) l
+    where d.address_token = l.address_token and d.customer_token = l.customer_token and d.campaign = l.campaign
+"""  # noqa: S608  (names of ours)
 
 
 def _sources(session: Session, program: Program, name: str, fields: Sequence[DestinationField]) -> dict[str, str]:

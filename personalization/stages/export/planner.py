@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,7 +25,7 @@ from personalization.ledger.rejections import Rejections
 from personalization.ledger.schema import now as wall_time
 from personalization.stages.export.adapters.registry import check_fields, destination_of, mapping_version
 from personalization.stages.export.cut import Cut
-from personalization.stages.export.desired import DECISIONS, DESIRED, create_desired
+from personalization.stages.export.desired import DECISIONS, DESIRED, create_desired, mark_doubles
 from personalization.stages.export.frequency import Frequency, frequency_for
 from personalization.stages.export.guard import HISTORY_DAYS, mass_change
 from personalization.stages.export.links import link_table
@@ -125,24 +127,26 @@ def plan_destination(runtime: Runtime, name: str, as_of: AsOf, *, now: Callable[
     destination = destination_of(runtime.program, name)
     check_fields(runtime.program, name)
     ledger = runtime.ledger
-    with runtime.warehouse.connect() as session, ThreadPoolExecutor(max_workers=1) as reader:
-        acknowledged = reader.submit(Contacts(ledger).known, name)  # the ledger is read while the warehouse works
-        cut = Cut(ledger, runtime.program.purposes, read_identity(session))
+    with (
+        runtime.warehouse.connect() as session,
+        closing(Cut(ledger, runtime.program.purposes, lambda: _identities(session))) as cut,
+        ThreadPoolExecutor(max_workers=1) as reader,  # the ledger is read while the warehouse works
+    ):
+        acknowledged = reader.submit(Contacts(ledger).known, name)
+        judged = reader.submit(lambda: cut.opted_out(acknowledged.result()))
+        create_desired(session, runtime.program, name, destination, as_of, link_table(session, runtime, name, as_of))
         known = acknowledged.result()
-        judged = reader.submit(cut.opted_out, known)
-        links = link_table(session, runtime, name, as_of)
-        create_desired(session, runtime.program, name, destination, as_of, links, known)
+        mark_doubles(session, known)
         keep_same_links(session, runtime, name, destination, known)
-        opted_out = judged.result()
         waiting = Rejections(runtime.ledger).waiting(name, as_of.day)
-        with session.registered(_known=known, _opted_out=opted_out, _waiting=waiting):
+        with session.registered(_known=known, _opted_out=judged.result(), _waiting=waiting):
             rows = session.arrow(_DIFFERENCE)
             mailed = _mailed(session, rows, as_of)
             desired, present = session.rows(_TOTALS)[0]
         session.execute(f"drop table {DESIRED}")
+        planned = len(rows.filter(pc.is_in(rows["operation"], value_set=pa.array(["add", "change"]))))
         frequency = frequency_for(session, runtime.ledger, runtime.program, name, as_of, now)
-    unchanged = desired - len(rows.filter(pc.is_in(rows["operation"], value_set=pa.array(["add", "change"]))))
-    rows = _stopped(rows, cut, frequency)
+        rows = _stopped(rows, cut, frequency)
     counts = dict.fromkeys((*_OPERATIONS, *_STOPPED), 0)
     for row in rows.group_by(["operation", "state"]).aggregate([([], "count_all")]).to_pylist():
         counts[row["operation"] if row["state"] == "planned" else row["state"]] += row["count_all"]
@@ -163,7 +167,7 @@ def plan_destination(runtime: Runtime, name: str, as_of: AsOf, *, now: Callable[
         rows=rows,
         counts=counts,
         desired=desired,
-        unchanged=unchanged,
+        unchanged=desired - planned,
         present=present,
         guard=guard,
         mapping_version=mapping_version(destination),
@@ -177,6 +181,17 @@ def read_identity(session: Session) -> pa.Table:
     if session.has_table(COVERS):
         query += f" union all select identifier_token, customer_token, true from {COVERS}"  # noqa: S608
     return session.arrow(query)
+
+
+def _identities(session: Session) -> duckdb.DuckDBPyConnection:
+    """What `read_identity` reads, left where it is: one more connection to the warehouse, for a `Cut`."""
+    engine = session.raw.cursor()
+    engine.execute("set enable_progress_bar = false")
+    none = "select null::varchar as identifier_token, null::varchar as customer_token limit 0"
+    for name, table in (("identity", IDENTITY), ("covers", COVERS)):
+        rows = f"select identifier_token, customer_token from {table}" if session.has_table(table) else none  # noqa: S608
+        engine.execute(f"create temp view {name} as {rows}")
+    return engine
 
 
 def _mailed(session: Session, rows: pa.Table, as_of: AsOf) -> int:
@@ -219,9 +234,15 @@ def _stopped(rows: pa.Table, cut: Cut, frequency: Frequency | None) -> pa.Table:
 
 # Retractions first: an opt-out must never wait behind a campaign. An invalid row leaves what is there as it is.
 _DIFFERENCE = f"""
-    with wanted as (
+    with compared as materialized (
+        select d.*, k.address_token as known_address, k.state as known_state
+        from {DESIRED} d
+        full join (select address_token, state, row_hash from _known) k on k.address_token = d.address_token
+        where d.problem is not null or k.state is distinct from 'present' or k.row_hash is distinct from d.row_hash
+    ),
+    wanted as (
         select
-            case when k.state = 'present' then 'change' else 'add' end as operation,
+            case when d.known_state = 'present' then 'change' else 'add' end as operation,
             d.customer_token,
             d.address_token,
             d.campaign,
@@ -231,14 +252,20 @@ _DIFFERENCE = f"""
             case when d.problem is not null then 'invalid' when w.reason is not null then 'held' else 'planned' end
                 as state,
             coalesce(d.problem, w.reason) as reason
-        from {DESIRED} d
-        left join _known k using (address_token)
+        from compared d
         left join _waiting w on w.address_token = d.address_token and w.row_hash = d.row_hash
-        where d.problem is not null or k.state is distinct from 'present' or k.row_hash <> d.row_hash
+        where d.customer_token is not null
+    ),
+    leaving as (
+        select 'retract' as operation, address_token from _opted_out
+        union all
+        select 'remove', known_address from compared
+        where customer_token is null and known_state = 'present'
+            and known_address not in (select address_token from _opted_out)
     ),
     unwanted as (
         select
-            case when o.address_token is null then 'remove' else 'retract' end as operation,
+            l.operation,
             k.customer_token,
             k.address_token,
             k.campaign,
@@ -248,11 +275,7 @@ _DIFFERENCE = f"""
             'planned' as state,
             null::varchar as reason
         from _known k
-        left join _opted_out o using (address_token)
-        where o.address_token is not null
-            or (k.state = 'present' and k.address_token not in (
-                select address_token from {DESIRED} where address_token is not null
-            ))
+        join leaving l using (address_token)
     )
     select *
     from (from wanted union all from unwanted)
