@@ -117,11 +117,10 @@ def _show_plans(out: Console, title: str, rows: list[tuple[str, Planned]]) -> No
 
 
 def _show_exports(out: Console, title: str, rows: list[tuple[str, Exported]]) -> None:
-    table = Table(
-        "", "contacts a second", "a CPU second", "requests a second", "limit", title=title, title_justify="left"
-    )
+    columns = ("", "contacts a second", "without planning", "a CPU second", "requests a second", "limit")
+    table = Table(*columns, title=title, title_justify="left")
     for name, rate in rows:
-        rates = (rate.per_second, rate.per_cpu_second)
+        rates = (rate.per_second, rate.per_second_of_run, rate.per_cpu_second)
         requests = f"{rate.requests_per_second:,.1f}"
         table.add_row(name, *(f"{each:,.0f}" for each in rates), requests, rate.limit)
     out.print(table)

@@ -1,7 +1,8 @@
 """Exports of new contacts to each platform: to its sandbox, which runs in a process of its own on the same machine.
 
-Two figures: contacts a second by the clock, where sandbox and exporter share the cores; and contacts for each second of
-the exporter's own processor time, which is the most that one core could send to a platform that takes no time at all.
+Three figures: contacts a second by the clock, where sandbox and exporter share the cores, with planning and without it
+(from the opened run to its closed books); and contacts for each second of the exporter's own processor time, planning
+included, which is the most that one core could send to a platform that takes no time at all.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import requests
+from sqlalchemy import select
 
 from benchmarks.workspaces import DAY, FIELDS, fill_consent, fill_warehouse, make_workspace
 from personalization.ledger import VaultItem
+from personalization.ledger.export_schema import export_runs
 from personalization.runtime import Runtime
 from personalization.sandbox import Sandbox, run_sandbox
 from personalization.stages.export.exporter import export_destination
@@ -45,9 +48,10 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Exported:
-    """Of one platform: contacts a second and for each CPU second of ours; requests a second, and their limit."""
+    """Of one platform: contacts a second, in all and of the run alone, and for each CPU second of ours; requests."""
 
     per_second: float
+    per_second_of_run: float
     per_cpu_second: float
     requests_per_second: float
     limit: str
@@ -68,10 +72,14 @@ def _export(platform: str, contacts: int) -> Exported:
         books = export_destination(runtime, "there", day).books
         wall, cpu = perf_counter() - begun, process_time() - cpu
         made = runtime.ledger.traffic.requests("there", datetime.now(ZoneInfo("America/New_York")).date())[0]
+        with runtime.ledger.read() as connection:
+            begins = select(export_runs.c.started_at, export_runs.c.finished_at).where(export_runs.c.run == books.run)
+            started, finished = tuple[datetime, datetime](connection.execute(begins).one())
         runtime.ledger.close()
         if books.acked != contacts:
             raise RuntimeError(f"{platform}: {books.equation}")
-    return Exported(contacts / wall, contacts / cpu, made / wall, limit)
+    run = (finished - started).total_seconds()
+    return Exported(contacts / wall, contacts / run, contacts / cpu, made / wall, limit)
 
 
 @dataclass(frozen=True)
