@@ -125,9 +125,12 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Run every stage from the sources to the report. Safe to repeat, also after a crash."""
+    from personalization.demo import surroundings
+
     runtime = current_runtime()
     day = day_of(runtime, as_of)
-    _run(runtime, day, selection=select, train=train, override_guard=override_guard)
+    with surroundings(runtime):
+        _run(runtime, day, selection=select, train=train, override_guard=override_guard)
     _print_summary(runtime, day, as_json)
 
 

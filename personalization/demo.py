@@ -44,6 +44,16 @@ def demo_environment(runtime: Runtime) -> Iterator[list[str]]:
         ]
 
 
+@contextmanager
+def surroundings(runtime: Runtime) -> Iterator[None]:
+    """For the demo's program, unless another Mailchimp is set: its stand-in, while the block runs."""
+    if is_demo(runtime) and "MAILCHIMP_API_KEY" not in os.environ:
+        with demo_environment(runtime):
+            yield
+    else:
+        yield
+
+
 def mail_the_audience(runtime: Runtime) -> str:
     """Let the stand-in mail the contacts that were exported, once, and read back what becomes of it. In words.
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,29 +15,14 @@ from personalization.errors import ExportError, LedgerError
 from personalization.stages.export.adapters.base import Clock
 from personalization.stages.export.adapters.registry import adapter_for
 from personalization.stages.export.exporter import setup_destination
-from tests.export.killable import Killable, killable
-from tests.export.shop import DAY, Shop, address
+from tests.contract.kills import CRASH_POINTS, Kills, killer
+from tests.export.shop import Shop, address
 from tests.export.test_generation import back_up, restore
 
-CRASH_POINTS = (
-    "export.after_lease",
-    "export.after_plan",
-    "export.after_cut",
-    "export.before_send",
-    "export.after_send",
-    "export.after_ack",
-    "export.before_close",
-    "export.after_close",
-)
+__all__ = ["CRASH_POINTS", "AdapterContract", "killer"]
 
 
-@pytest.fixture(scope="session")
-def killer() -> Iterator[Killable]:
-    with killable() as process:
-        yield process
-
-
-class AdapterContract:
+class AdapterContract(Kills):
     """Tests that run for every platform, through the exporter, against the real thing or its sandbox."""
 
     destination: str
@@ -49,10 +32,7 @@ class AdapterContract:
 
     @pytest.fixture
     def shop(self, tmp_path: Path) -> Shop:
-        shop = Shop.open(tmp_path / "shop", self.customers)
-        if self.settings:
-            shop.add_destination(self.destination, self.settings)
-        return shop
+        return self.open_shop(tmp_path / "shop")
 
     @pytest.fixture
     def platform(self, shop: Shop) -> Iterator[Any]:
@@ -189,50 +169,6 @@ class AdapterContract:
         assert runtime.ledger.vault(runtime.keys).reveal([shop.email(3)]) == {}, "nobody needs it any more"
         assert shop.export(self.destination).books.planned == 0
 
-    @pytest.mark.parametrize("crash_at", CRASH_POINTS)
-    def test_killed_anywhere_and_run_again(self, shop: Shop, platform: Any, killer: Killable, crash_at: str) -> None:
-        assert killer.export(shop.root, self.destination, DAY, crash_at) == -signal.SIGKILL
-        shop.export(self.destination)
-        self.assert_settled(shop, platform)
-        run = next(books for books in shop.books(self.destination) if books.planned)
-        assert (run.planned, run.acked) == (
-            self.customers,
-        ) * 2  # the interrupted run was continued, each contact counted once
-
-    @pytest.mark.slow
-    def test_killed_again_and_again_while_it_takes_over(self, shop: Shop, platform: Any, killer: Killable) -> None:
-        for crash_at in ("export.after_send", "export.after_take_over", "export.after_plan", "export.before_close"):
-            assert killer.export(shop.root, self.destination, DAY, crash_at) == -signal.SIGKILL
-        shop.export(self.destination)
-        self.assert_settled(shop, platform)
-
-    def test_killed_and_run_again_after_the_decisions_changed(
-        self, shop: Shop, platform: Any, killer: Killable
-    ) -> None:
-        for crash_at in ("export.before_send", "export.after_send"):
-            assert killer.export(shop.root, self.destination, DAY, crash_at) == -signal.SIGKILL
-            shop.rows[1]["offer"] = crash_at[-4:].upper()
-            shop.rows[2]["outcome"] = "withheld"
-            shop.decide()
-        shop.export(self.destination)
-        self.assert_settled(shop, platform)
-
-    def test_killed_after_sending_and_withdrawn_before_the_next_run(
-        self, shop: Shop, platform: Any, killer: Killable
-    ) -> None:
-        assert killer.export(shop.root, self.destination, DAY, "export.after_send") == -signal.SIGKILL
-        shop.withdraw(3)
-        shop.export(self.destination)
-        assert self.opted_out(platform) == {address(3)}
-        assert address(3) not in self.held(platform)
-
-    def test_killed_and_run_again_for_the_next_day(self, shop: Shop, platform: Any, killer: Killable) -> None:
-        assert killer.export(shop.root, self.destination, DAY, "export.after_send") == -signal.SIGKILL
-        shop.decide("2017-12-04")
-        shop.export(self.destination, "2017-12-04")
-        assert self.held(platform) == self.wanted(shop)
-        assert all(books.closes for books in shop.books(self.destination))
-
     def test_what_is_held_about_a_person_is_shown_and_nothing_of_others(self, shop: Shop, platform: Any) -> None:
         """For the copy that a person may ask for (invariant 49)."""
         shop.export(self.destination)
@@ -336,23 +272,6 @@ class AdapterContract:
         platform.clear_faults()
         assert self.opted_out(platform) == {address(3)}
         assert set(self.held(platform)) == set(self.wanted(shop)) - {address(3)}
-
-    def test_a_certificate_that_is_not_accepted_is_named(
-        self, shop: Shop, platform: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        for name in (
-            "MAILCHIMP_BASE_URL",
-            "HUBSPOT_BASE_URL",
-            "SALESFORCE_URL",
-            "LISTMONK_BASE_URL",
-            "ACTIVECAMPAIGN_URL",
-        ):
-            monkeypatch.setenv(name, os.environ.get(name, "").replace("http://", "https://"))
-        with pytest.raises(ExportError) as refused:
-            shop.export(self.destination, clock=HURRIED)
-        assert "certificate" in str(refused.value) or "can't be reached" in str(refused.value)
-        assert "@" not in str(refused.value)
-        assert self.held(platform) == {}
 
 
 HURRIED = Clock(sleep=lambda seconds: time.sleep(min(seconds, 0.02)))

@@ -77,10 +77,13 @@ class TestCsv(AdapterContract):
         shutil.copytree(folder, folder.with_name(f"{folder.name}-again"))
         assert self.held(platform) == before
 
-    def test_a_certificate_that_is_not_accepted_is_named(
+    def emptied(self, shop: Shop, platform: Path) -> Path:
+        return shop.root / "var" / "exports" / "file"
+
+    def test_it_needs_nothing_from_the_environment(
         self, shop: Shop, platform: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """There is none: nothing of a file destination asks the environment for anything."""
+        """No address, no key, no certificate."""
         for name in list(os.environ):
             if name.endswith(("_URL", "_KEY", "_TOKEN")):
                 monkeypatch.delenv(name)

@@ -39,6 +39,10 @@ class TestSalesforce(AdapterContract):
         monkeypatch.setenv("SALESFORCE_CLIENT_SECRET", server.api_key)
         return server
 
+    def emptied(self, shop: Shop, platform: Sandbox) -> Sandbox:
+        salesforce_side.forget(platform)
+        return platform
+
     def held(self, platform: Sandbox) -> dict[str, dict[str, Any]]:
         return salesforce_side.fields(platform)
 

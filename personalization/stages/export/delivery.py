@@ -339,6 +339,7 @@ class Delivery:
         again = [outcome.id for outcome in outcomes if outcome.state == "planned"]
         if again:
             self._put_back(again)
+        crash_point("export.after_record")
 
     def _lost(self, batch: Batch, reason: str) -> None:
         self._record([Outcome(row_id, "uncertain", reason) for row_id in batch.ids])

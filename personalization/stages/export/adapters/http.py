@@ -178,10 +178,8 @@ class Http:
         failure: Postponed | Lost = Postponed(f"{self.platform}: no time left for {what}", 0.0)
         renewed = False
         for attempt in range(ATTEMPTS):
-            if self._is_late(deadline):  # before it takes a place in the line that another request could use
+            if self._is_late(deadline) or (self._pace and not self._pace.wait(self.clock, deadline)):
                 break
-            if self._pace:
-                self._pace.wait(self.clock)
             try:
                 if self._traffic:
                     self._traffic.before(self.clock)

@@ -22,13 +22,19 @@ class Pace:
         self._begun: deque[float] = deque(maxlen=requests)
         self._lock = threading.Lock()
 
-    def wait(self, clock: Clock) -> None:
-        """Return when the next request may begin."""
+    def wait(self, clock: Clock, until: float | None = None) -> bool:
+        """Return when the next request may begin: True; or at once when that is not before `until`: False.
+
+        A place in the line is taken only by who waits for it.
+        """
         with self._lock:
             now = clock.monotonic()
             begin = now
             if len(self._begun) == self._begun.maxlen:
                 begin = max(now, self._begun[0] + self._seconds)
+            if until is not None and begin >= until:
+                return False
             self._begun.append(begin)
         if begin > now:
             clock.sleep(begin - now)
+        return True

@@ -1,0 +1,146 @@
+"""What every adapter must hold when its process is killed: at any place, with any operation, again and again."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.export.killable import Killable, killable
+from tests.export.shop import DAY, Shop, address
+
+CRASH_POINTS = (
+    "export.after_lease",
+    "export.after_plan",
+    "export.after_cut",
+    "export.before_send",
+    "export.after_send",
+    "export.after_ack",
+    "export.before_close",
+    "export.after_close",
+)
+
+
+@pytest.fixture(scope="session")
+def killer() -> Iterator[Killable]:
+    with killable() as process:
+        yield process
+
+
+class Kills:
+    """Part of `AdapterContract`, which says what the methods without a body are."""
+
+    destination: str
+    settings: str | None
+    customers: int
+
+    def held(self, platform: Any) -> dict[str, dict[str, Any]]:
+        raise NotImplementedError
+
+    def opted_out(self, platform: Any) -> set[str]:
+        raise NotImplementedError
+
+    def touched(self, platform: Any) -> int:
+        raise NotImplementedError
+
+    def wanted(self, shop: Shop) -> dict[str, dict[str, Any]]:
+        raise NotImplementedError
+
+    def assert_settled(self, shop: Shop, platform: Any) -> None:
+        raise NotImplementedError
+
+    def open_shop(self, root: Path) -> Shop:
+        """A shop in a new folder, with the platform as its destination."""
+        shop = Shop.open(root, self.customers)
+        if self.settings:
+            shop.add_destination(self.destination, self.settings)
+        return shop
+
+    def emptied(self, shop: Shop, platform: Any) -> Any:
+        """The other side of a shop, empty again."""
+        platform.reset()
+        return platform
+
+    @pytest.mark.parametrize("crash_at", CRASH_POINTS)
+    def test_killed_anywhere_and_run_again(self, shop: Shop, platform: Any, killer: Killable, crash_at: str) -> None:
+        assert killer.export(shop.root, self.destination, DAY, crash_at) == -signal.SIGKILL
+        shop.export(self.destination)
+        self.assert_settled(shop, platform)
+        run = next(books for books in shop.books(self.destination) if books.planned)
+        assert (run.planned, run.acked) == (
+            self.customers,
+        ) * 2  # the interrupted run was continued, each contact counted once
+
+    @pytest.mark.slow
+    def test_killed_again_and_again_while_it_takes_over(self, shop: Shop, platform: Any, killer: Killable) -> None:
+        for crash_at in ("export.after_send", "export.after_take_over", "export.after_plan", "export.before_close"):
+            assert killer.export(shop.root, self.destination, DAY, crash_at) == -signal.SIGKILL
+        shop.export(self.destination)
+        self.assert_settled(shop, platform)
+
+    def test_killed_and_run_again_after_the_decisions_changed(
+        self, shop: Shop, platform: Any, killer: Killable
+    ) -> None:
+        for crash_at in ("export.before_send", "export.after_send"):
+            assert killer.export(shop.root, self.destination, DAY, crash_at) == -signal.SIGKILL
+            shop.rows[1]["offer"] = crash_at[-4:].upper()
+            shop.rows[2]["outcome"] = "withheld"
+            shop.decide()
+        shop.export(self.destination)
+        self.assert_settled(shop, platform)
+
+    def test_killed_after_sending_and_withdrawn_before_the_next_run(
+        self, shop: Shop, platform: Any, killer: Killable
+    ) -> None:
+        assert killer.export(shop.root, self.destination, DAY, "export.after_send") == -signal.SIGKILL
+        shop.withdraw(3)
+        shop.export(self.destination)
+        assert self.opted_out(platform) == {address(3)}
+        assert address(3) not in self.held(platform)
+
+    def test_killed_and_run_again_for_the_next_day(self, shop: Shop, platform: Any, killer: Killable) -> None:
+        assert killer.export(shop.root, self.destination, DAY, "export.after_send") == -signal.SIGKILL
+        shop.decide("2017-12-04")
+        shop.export(self.destination, "2017-12-04")
+        assert self.held(platform) == self.wanted(shop)
+        assert all(books.closes for books in shop.books(self.destination))
+
+    @pytest.mark.slow
+    def test_killed_at_every_place_while_contacts_come_change_go_and_opt_out(
+        self, platform: Any, killer: Killable, tmp_path: Path
+    ) -> None:
+        """One round for each place that an export passes, the second and third time too, until one is not killed."""
+        places = 0
+        for place in itertools.count(1):
+            shop = self.open_shop(tmp_path / str(place))
+            side = self.emptied(shop, platform)
+            shop.export(self.destination)
+            out = self.change_everything(shop)
+            code = killer.export(shop.root, self.destination, DAY, f"*#{place}")
+            assert code in (0, -signal.SIGKILL)
+            shop.export(self.destination)
+            assert self.held(side) == {who: row for who, row in self.wanted(shop).items() if who not in out}, place
+            assert self.opted_out(side) == out, place
+            assert all(books.closes and books.state == "closed" for books in shop.books(self.destination)), place
+            before = self.touched(side)
+            assert shop.export(self.destination).books.acked == 0, place
+            assert self.touched(side) == before, place
+            if code == 0:
+                break
+            places = place
+        assert places >= len(CRASH_POINTS)
+
+    def change_everything(self, shop: Shop) -> set[str]:
+        """Every operation at once. Returns the addresses that have opted out."""
+        for number, row in shop.rows.items():
+            row["offer"] = "POINTS2" if number % 2 else "NEW10"
+        shop.rows[2]["outcome"] = "withheld"
+        shop.add([self.customers])
+        shop.decide()
+        shop.withdraw(3)
+        shop.runtime.ledger.suppressions.add([shop.email(5)], "complained", "test")
+        return {address(3), address(5)}
