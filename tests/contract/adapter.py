@@ -15,7 +15,7 @@ from personalization.errors import ExportError, LedgerError
 from personalization.stages.export.adapters.base import Clock
 from personalization.stages.export.adapters.registry import adapter_for
 from personalization.stages.export.exporter import setup_destination
-from tests.contract.kills import CRASH_POINTS, Kills, killer
+from tests.contract.kills import CRASH_POINTS, Kills, killer, open_shop
 from tests.export.shop import Shop, address
 from tests.export.test_generation import back_up, restore
 
@@ -32,7 +32,7 @@ class AdapterContract(Kills):
 
     @pytest.fixture
     def shop(self, tmp_path: Path) -> Shop:
-        return self.open_shop(tmp_path / "shop")
+        return open_shop(self, tmp_path / "shop")
 
     @pytest.fixture
     def platform(self, shop: Shop) -> Iterator[Any]:

@@ -31,6 +31,14 @@ def killer() -> Iterator[Killable]:
         yield process
 
 
+def open_shop(contract: Any, root: Path) -> Shop:
+    """A shop in a new folder, with the platform of a contract as its destination."""
+    shop = Shop.open(root, contract.customers)
+    if contract.settings:
+        shop.add_destination(contract.destination, contract.settings)
+    return shop
+
+
 class Kills:
     """Part of `AdapterContract`, which says what the methods without a body are."""
 
@@ -52,13 +60,6 @@ class Kills:
 
     def assert_settled(self, shop: Shop, platform: Any) -> None:
         raise NotImplementedError
-
-    def open_shop(self, root: Path) -> Shop:
-        """A shop in a new folder, with the platform as its destination."""
-        shop = Shop.open(root, self.customers)
-        if self.settings:
-            shop.add_destination(self.destination, self.settings)
-        return shop
 
     def emptied(self, shop: Shop, platform: Any) -> Any:
         """The other side of a shop, empty again."""
@@ -116,7 +117,7 @@ class Kills:
         """One round for each place that an export passes, the second and third time too, until one is not killed."""
         places = 0
         for place in itertools.count(1):
-            shop = self.open_shop(tmp_path / str(place))
+            shop = open_shop(self, tmp_path / str(place))
             side = self.emptied(shop, platform)
             shop.export(self.destination)
             out = self.change_everything(shop)

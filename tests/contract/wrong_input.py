@@ -29,6 +29,7 @@ from personalization.sandbox import Sandbox
 from personalization.stages.export.adapters.base import Clock
 from personalization.stages.export.exporter import setup_destination
 from tests.contract.adapter import AdapterContract
+from tests.contract.kills import open_shop
 from tests.contract.servers import Noting, noting_server, self_signed
 from tests.export.shop import Shop, address
 from tests.export.test_exporters import expire
@@ -89,10 +90,7 @@ class WrongInput:
 
     @pytest.fixture
     def shop(self, tmp_path: Path) -> Shop:
-        shop = Shop.open(tmp_path / "shop", 8)
-        if self.whole.settings:
-            shop.add_destination(self.whole.destination, self.whole.settings)
-        return shop
+        return open_shop(self.whole, tmp_path / "shop")
 
     @pytest.fixture
     def platform(self, shop: Shop) -> Any:
