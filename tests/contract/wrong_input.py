@@ -276,7 +276,7 @@ class WrongInput:
     @pytest.mark.slow
     @pytest.mark.parametrize("further", [0, 1, 2])
     def test_an_overtaken_exporter_sends_nothing_more(self, shop: Shop, platform: Sandbox, further: int) -> None:
-        """It hangs on an answer; meanwhile its lease expires, and another one takes over and does all the work."""
+        """It hangs on an answer for two minutes; its lease expires, another takes over and does all the work."""
         self.set_up(shop)
         platform.forget_requests()
         self.set_up(shop)
@@ -284,6 +284,7 @@ class WrongInput:
         platform.fault("hang_after", after=hangs, seconds=4.0)
         platform.forget_requests()
         done: list[int] = []
+        hung = Clock(monotonic=lambda: time.monotonic() + 130 * bool(done), sleep=WAITING.sleep)
 
         def overtake() -> None:
             while len(platform.request_log()) <= hangs:
@@ -295,7 +296,7 @@ class WrongInput:
         other = threading.Thread(target=overtake)
         other.start()
         with pytest.raises(LeaseLost, match="was taken over by another process"):
-            shop.export(self.whole.destination)
+            shop.export(self.whole.destination, clock=hung)
         other.join()
         late = platform.request_log()[done[0] :]
         assert [one for one in late if one["method"] != "GET" and not one["path"].endswith(READING)] == []
