@@ -15,11 +15,11 @@ from functools import lru_cache
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, or_, select, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, or_, select, text, type_coerce
 
 from personalization.ledger.consent_event import CONFIRM_BY, DOUBLE_OPT_IN_ID, OPT_OUT
 from personalization.ledger.engine import fetch_columns, fetch_texts, one_of
-from personalization.ledger.schema import consent_events
+from personalization.ledger.schema import OPTED_OUT, consent_events
 
 GRANTED, WITHDRAWN = "granted", "withdrawn"
 
@@ -122,9 +122,7 @@ def read_granted(
 def read_out(connection: Connection, purpose: str, *, after_seq: int = 0) -> pa.Array:
     """The identifiers under which somebody ever opted out of a purpose, perhaps more than once."""
     columns = consent_events.c
-    query = select(columns.subject_token).where(
-        columns.purpose == purpose, columns.action.in_(sorted(OPT_OUT)), columns.seq > after_seq
-    )
+    query = select(columns.subject_token).where(columns.purpose == purpose, text(OPTED_OUT), columns.seq > after_seq)
     return fetch_texts(connection, query)[0]
 
 

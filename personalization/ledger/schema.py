@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -97,6 +98,9 @@ vault_items = Table(
     Column("recorded_at", Instant, nullable=False),
 )
 
+OPTED_OUT = "action in ('expire', 'object', 'withdraw')"
+"""The few events that opt somebody out, in the words of their index: by other words it would not be used."""
+
 consent_events = Table(
     "consent_events",
     metadata,
@@ -120,6 +124,14 @@ consent_events = Table(
     Column("content_sha256", Text, nullable=False),
     Column("prev_hash", Text, nullable=False),
     Column("hash", Text, nullable=False),
+    Index(
+        "ix_consent_events_out",
+        "purpose",
+        "seq",
+        "subject_token",
+        sqlite_where=text(OPTED_OUT),
+        postgresql_where=text(OPTED_OUT),
+    ),
 )
 
 consent_conflicts = Table(

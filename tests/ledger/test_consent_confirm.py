@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count, permutations
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event as database_event
 
 from personalization.errors import DataError
 from personalization.ledger import ConsentEvent, Ledger
-from personalization.ledger.consent_fold import read_granted
+from personalization.ledger.consent_fold import read_granted, read_out
 from personalization.ledger.schema import to_micros
 
 MARKETING = "email.marketing"
@@ -196,3 +198,13 @@ def test_history_gives_events_back_as_they_were(ledger: Ledger) -> None:
     assert [each.event for each in found] == events
     assert [each.seq for each in found] == [1, 2, 3]
     assert all(to_micros(each.recorded_at) for each in found)
+
+
+def test_who_ever_opted_out_is_looked_up_in_an_index_of_these_few(tmp_path: Path) -> None:
+    """Every plan and every cut asks it; the record may have millions of events."""
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger, ledger.read() as connection:
+        asked: list[str] = []
+        database_event.listen(connection, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        assert read_out(connection, MARKETING).to_pylist() == []
+        steps = connection.exec_driver_sql(f"explain query plan {asked[0]}", (MARKETING, 0)).all()
+    assert any("ix_consent_events_out" in step.detail for step in steps), steps

@@ -111,7 +111,8 @@ _DOUBLES = f"""
         with doubles as (
             select address_token, customer_token, campaign, priority
             from {DESIRED}
-            semi join (from {DESIRED} select address_token group by all having count(*) > 1) using (address_token)
+            where hash(address_token) in (from {DESIRED} select hash(address_token) group by all having count(*) > 1)
+                and address_token is not null
         ),
         holders as (select address_token, customer_token from _known semi join doubles using (address_token))
         select address_token, customer_token, campaign
