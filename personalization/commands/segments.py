@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from personalization.commands.common import AsOfOption, JsonFlag, current_runtime, day_of, out, print_json
 from personalization.errors import ProgramError, did_you_mean
+
+if TYPE_CHECKING:
+    from personalization.warehouse import Session
 
 app = typer.Typer(help="Try rules on the customers of the last run.", no_args_is_help=True)
 
@@ -114,6 +119,13 @@ def native(
             out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def _day_files_only() -> AbstractContextManager[Session]:
+    """A session without the warehouse: what is read lies in files, also while a run writes or the warehouse is lost."""
+    from personalization.warehouse import Warehouse
+
+    return Warehouse(Path(":memory:")).connect()
+
+
 @app.command()
 def members(
     segment: Annotated[str, typer.Argument(help="The segment's name.")],
@@ -129,7 +141,7 @@ def members(
 
     runtime = current_runtime()
     day = day_of(runtime, as_of, latest=True)
-    with runtime.warehouse.connect(read_only=True) as session:
+    with _day_files_only() as session:
         found = members_at(session, runtime.workspace.history, segment, day, limit or None)
     if as_json:
         print_json(asdict(found))
@@ -156,7 +168,7 @@ def history(
     runtime = current_runtime()
     if segment is None and customer is None:
         raise DataError("which segment?", hint="name one, or give --customer TOKEN")
-    with runtime.warehouse.connect(read_only=True) as session:
+    with _day_files_only() as session:
         folder = runtime.workspace.history
         if customer is not None:
             stays = stays_of(session, folder, customer, segment)
@@ -170,6 +182,9 @@ def history(
             return
         days = days_of(session, folder, str(segment))
     if not days:
+        if segment not in runtime.program.segments:
+            guess = did_you_mean(str(segment), runtime.program.segments)
+            raise ProgramError(f"unknown segment '{segment}' ({guess})")
         raise DataError(f"segment '{segment}' was never evaluated", hint="`personalization run` evaluates segments")
     if as_json:
         print_json([asdict(each) for each in days])

@@ -65,6 +65,10 @@ class Warehouse:
             connection.close()
 
     def _open(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        if read_only and not self.path.exists():
+            raise WarehouseError(
+                f"there is no warehouse at {self.path} yet", hint="run `personalization run` first: it makes one"
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         config: dict[str, Any] = {}
         if self.threads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -15,6 +16,9 @@ from personalization.runtime import Runtime
 from personalization.stages.decisions.campaigns import running_campaigns
 from personalization.stages.decisions.decide import DECISIONS, check_names, decide, read_releases, require_inputs
 from personalization.stages.decisions.permission import read_permissions
+from personalization.stages.scoring.inputs import population
+from personalization.stages.segments.evaluate import evaluate_segments
+from personalization.stages.segments.topics import read_topics
 from personalization.warehouse import Session, Warehouse
 
 
@@ -58,8 +62,8 @@ class Simulation:
 def simulate(runtime: Runtime, changed: Program, as_of: AsOf) -> Simulation:
     """Decide the day twice in a throw-away copy of the warehouse: as the program is, and changed.
 
-    Profile, scores and segment memberships are those of the last run: a change of a segment's rule shows only in
-    `personalization segments diff`, and after a run.
+    Features and scores are those of the last run. Segments whose rule differs, and those that refer to them, are
+    evaluated again, in the copy.
 
     Raises
     ------
@@ -75,6 +79,8 @@ def simulate(runtime: Runtime, changed: Program, as_of: AsOf) -> Simulation:
         copy = Path(shutil.copy2(runtime.workspace.warehouse, Path(folder) / "warehouse.duckdb"))
         with Warehouse(copy).connect() as session:
             now = _decided(session, runtime, runtime.program, as_of, "_now")
+            if changed.segments != runtime.program.segments:
+                _evaluate_segments(session, runtime, changed, as_of, Path(folder) / "history")
             then = _decided(session, runtime, changed, as_of, "_then")
             gained, lost, moved = session.rows(_COMPARISON)[0]
     keys = [*now, *(key for key in then if key not in now)]
@@ -86,6 +92,20 @@ def simulate(runtime: Runtime, changed: Program, as_of: AsOf) -> Simulation:
         gained=gained,
         lost=lost,
         moved=moved,
+    )
+
+
+def _evaluate_segments(session: Session, runtime: Runtime, changed: Program, as_of: AsOf, history: Path) -> None:
+    """Bring the copy's memberships up to the changed rules. Day files are links: a new one replaces only its link."""
+    if runtime.workspace.history.exists():
+        shutil.copytree(runtime.workspace.history, history, copy_function=os.link)
+    evaluate_segments(
+        session,
+        changed,
+        as_of,
+        history,
+        may_be_scored=lambda: population(runtime, session, as_of),
+        chosen_topics=lambda: read_topics(session, runtime.ledger, as_of),
     )
 
 

@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def program_at(program: Program, revision: str) -> Iterator[Program]:
         target = Path(copy) / "program"
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(target, filter="data")
-        yield load_program(target)
+        with _errors_named(target, program.root, f"at {revision}"):
+            yield load_program(target)
 
 
 @contextmanager
@@ -59,7 +61,21 @@ def program_with(program: Program, changes: Sequence[str]) -> Iterator[Program]:
         target = Path(shutil.copytree(program.root, Path(copy) / "program"))
         for change in changes:
             _set(target, change)
-        yield load_program(target)
+        with _errors_named(target, program.root, "as changed"):
+            yield load_program(target)
+
+
+@contextmanager
+def _errors_named(copy: Path, original: Path, words: str) -> Iterator[None]:
+    """Mistakes in a copy of the program, shown at the file that the user knows, with words that tell it is not that."""
+    try:
+        yield
+    except ProgramError as error:
+        for each in (error, *error.problems):
+            if each.at is not None and Path(each.at.file).is_relative_to(copy):
+                known = original / Path(each.at.file).relative_to(copy)
+                each.at = replace(each.at, file=f"{known} ({words})")
+        raise
 
 
 def _set(folder: Path, change: str) -> None:

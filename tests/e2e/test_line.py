@@ -133,9 +133,11 @@ def test_simulate_says_what_other_settings_would_decide_and_changes_nothing(line
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)
 
-    same = simulated("fatigue.min_gap_days=3")  # as it is
-    assert (same["gained"], same["lost"], same["moved"]) == (0, 0, 0)
-    assert all(row["now"] == row["then"] for row in same["outcomes"])
+    nobody = simulated("segments.young_families.rule=FALSE")  # evaluated again in the copy
+    sent = {row["campaign"]: (row["now"], row["then"]) for row in nobody["outcomes"] if row["outcome"] == "send"}
+    assert sent["december_families"][0] > sent["december_families"][1] == 0
+    assert sent["december_comeback"][0] == sent["december_comeback"][1] > 0, "goes first, so nothing differs"
+    assert nobody["gained"] == 0 < nobody["moved"]
     found = simulated("holdout.share=1")
     assert (found["sends_then"], found["lost"]) == (0, found["sends_now"])
     assert found["sends_now"] == sum(row["now"] for row in found["outcomes"] if row["outcome"] == "send") > 0

@@ -106,6 +106,12 @@ def test_mistakes_are_named(folder: Path, file: str, old: str, new: str, expecte
         assert part in text, text
 
 
+@pytest.mark.parametrize(("written", "rule"), [("TRUE", "TRUE"), ("false", "FALSE"), ("'TRUE'", "TRUE")])
+def test_the_rules_true_and_false_need_no_quotes(folder: Path, written: str, rule: str) -> None:
+    edit(folder, "segments.yaml", "recency_days <= 14 AND purchase_score > 0.7", written)
+    assert load_program(folder).segments["likely_buyers"].rule == rule
+
+
 def test_all_problems_are_told_at_once(folder: Path) -> None:
     edit(folder, "program.yaml", "share: 0.05", "share: 5")
     edit(folder, "segments.yaml", "title: Large baskets", "titel: Large baskets")

@@ -69,6 +69,8 @@ def test_empty_for_ever_and_emptied(shop: Shop) -> None:
     sizes(shop, "none", 0, 0)
     sizes(shop, "gone", 70, 0)
     empty = found(shop, program, "empty")
+    misspelt = using(shop, shop.program(none="orders_84d > 900 OR age_band = '25'"), "none")
+    assert "no customer has age_band '25'" in found(shop, misspelt, "empty")["none"].suggestion
     assert empty["none"].found == "nobody is in it, on none of 3 evaluated days"
     assert "orders_84d > 900" in empty["none"].suggestion
     assert empty["gone"].found == f"nobody is in it; the last time somebody was: {MONDAY.shift(-2).day}"

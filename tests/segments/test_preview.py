@@ -36,6 +36,24 @@ def test_a_mistake_is_shown_with_its_place(shop: Shop) -> None:
     )
 
 
+def test_a_value_that_nobody_has_is_named_with_the_nearest(shop: Shop) -> None:
+    shop.customers(MONDAY, **PEOPLE)
+    shop.bought("t1", MONDAY.shift(-3).day)
+    shop.session.execute("update marts.customer_day set department = 'FLORAL'")
+    program = shop.program(**RULES)
+    shop.evaluate(program, MONDAY)
+    rule = (
+        "age_band IN ('25-34', '25-43') OR did('purchase', department => 'florals')"
+        " OR did('purchase', department => 'Floral') OR age_band <> '25-34' OR affinity('department', 'FLO') > 0.3"
+    )
+    assert preview(shop.session, program, MONDAY, rule).unseen == (
+        "no customer has age_band '25-43' (did you mean '25-34'?)",
+        "none of the purchases has department 'FLORALS' (did you mean 'FLORAL'?)",
+        "none of the purchases has department 'FLO' (did you mean 'FLORAL'?)",
+    )
+    assert preview(shop.session, program, MONDAY, "orders_84d > 1 AND age_band LIKE 'x%'").unseen == ()
+
+
 def test_before_the_first_run(shop: Shop) -> None:
     with pytest.raises(DataError, match="no segments were evaluated yet"):
         preview(shop.session, shop.program(**RULES), MONDAY, "orders_84d > 1")

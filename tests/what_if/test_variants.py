@@ -10,6 +10,7 @@ import pytest
 
 from personalization.errors import PersonalizationError, ProgramError
 from personalization.program import Program, load_program
+from personalization.rules import program_rules
 from personalization.what_if.variants import program_at, program_with
 
 REPOSITORY = Path(__file__).parents[2]
@@ -42,6 +43,25 @@ def test_settings_are_changed_in_every_file_and_nowhere_else(program: Program) -
         assert changed.settings.min_completeness == 0.5
         assert changed.segments == program.segments
     assert load_program(program.root).hash == hash_before
+
+
+def test_a_mistake_is_shown_at_the_file_that_the_user_knows(program: Program) -> None:
+    known = program.root / "segments.yaml"
+    with (
+        pytest.raises(ProgramError) as error,
+        program_with(program, ["segments.lapsing.rule=recency_dys > 3"]) as changed,
+    ):
+        program_rules(changed)
+    assert str(error.value).startswith(f"{known} (as changed):12:11: unknown field 'recency_dys'")
+    with pytest.raises(ProgramError) as error, program_with(program, ["fatigue.min_gap_dys=5"]):
+        pass
+    assert f"{program.root / 'program.yaml'} (as changed):" in str(error.value)
+    known.write_text("segments: {a: {title: A, rule: nothing > 1}}")
+    settings = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
+    subprocess.run(["git", "-C", str(program.root), *settings, "commit", "-qam", "second"], check=True)
+    with pytest.raises(ProgramError) as error, program_at(program, "HEAD") as old:
+        program_rules(old)
+    assert f"{known} (at HEAD):1:" in str(error.value)
 
 
 @pytest.mark.parametrize(

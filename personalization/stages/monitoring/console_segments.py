@@ -27,6 +27,8 @@ def preview_renderables(found: SegmentPreview) -> Iterator[RenderableType]:
         f"{found.undecided:,} undecided ({_UNDECIDED[found.unknown]});"
         f" everything the rule needs is known of {found.completeness:.1%}"
     )
+    for sentence in found.unseen:
+        yield Text(f"Note: {sentence}")
     if found.overlaps:
         table = new_table("Overlap", ["segment"], ["members", "of them selected"])
         for overlap in found.overlaps:

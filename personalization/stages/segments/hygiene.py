@@ -17,6 +17,7 @@ from personalization.program import Program
 from personalization.rules import ProgramRules, Rule, Value, needed, program_rules
 from personalization.rules.compile import CUSTOMER_DAY
 from personalization.stages.segments.tables import MEMBERSHIP, SUMMARY
+from personalization.stages.segments.unseen import unseen_values
 from personalization.warehouse import Session
 
 PRESSING = ("empty", "exploding", "collapsing", "duplicate", "stale")
@@ -65,7 +66,7 @@ def hygiene(session: Session, program: Program, as_of: AsOf) -> list[Finding]:
     rules = program_rules(program)
     history = _history(session, as_of)
     found = [
-        *_empty(program, history, as_of),
+        *_empty(session, program, rules, history, as_of),
         *_jumps(program, history, as_of),
         *_unused(program, rules),
         *_duplicates(session, program, rules, as_of),
@@ -85,7 +86,9 @@ def _history(session: Session, as_of: AsOf) -> dict[str, list[_Day]]:
     return found
 
 
-def _empty(program: Program, history: dict[str, list[_Day]], as_of: AsOf) -> Iterator[Finding]:
+def _empty(
+    session: Session, program: Program, rules: ProgramRules, history: dict[str, list[_Day]], as_of: AsOf
+) -> Iterator[Finding]:
     for name, segment in program.segments.items():
         days = history.get(name, [])
         if not days or days[-1].day != as_of.day or days[-1].size:
@@ -99,6 +102,8 @@ def _empty(program: Program, history: dict[str, list[_Day]], as_of: AsOf) -> Ite
             suggestion = (
                 f"Preview its parts one by one (personalization segments preview '…'): {_one_line(segment.rule)}"
             )
+            if unseen := unseen_values(session, rules.segments[name], as_of):
+                suggestion = f"Write values as the data have them: {'; '.join(unseen)}"
         yield Finding(name, segment.title, "empty", found, suggestion)
 
 

@@ -12,6 +12,7 @@ from personalization.rules.tree import Unknown
 from personalization.stages.segments.completeness import known
 from personalization.stages.segments.profile import PROFILE
 from personalization.stages.segments.tables import MEMBERSHIP
+from personalization.stages.segments.unseen import unseen_values
 from personalization.warehouse import Session
 
 _EXAMPLES = 5
@@ -44,6 +45,8 @@ class SegmentPreview:
         Tokens of up to five members.
     unknown : {"exclude", "include", "hold"}
         What happens to the undecided.
+    unseen : tuple of str
+        A sentence for each text the rule compares with that nobody has, perhaps misspelt.
     """
 
     expression: str
@@ -55,6 +58,7 @@ class SegmentPreview:
     overlaps: tuple[Overlap, ...]
     examples: tuple[str, ...]
     unknown: Unknown = "exclude"
+    unseen: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -110,4 +114,5 @@ def preview(
         overlaps=tuple(found.get(name, Overlap(name, 0, 0)) for name in program.segments),
         examples=tuple(token for (token,) in examples),
         unknown=unknown,
+        unseen=tuple(unseen_values(session, rule, as_of)),
     )
