@@ -259,7 +259,10 @@ class Builder:
             if any(ord(character) < 32 for character in text):
                 self.wrong(node, "text can't hold control characters")
             return t.Constant(text, "text")
-        number = int(text) if text.isdigit() else float(text)
+        try:
+            number = int(text) if text.isdigit() else float(text)
+        except ValueError:  # the tokenizer takes 1E for a number
+            self.wrong(node, f"{text} is not a number")
         if not math.isfinite(number) or (isinstance(number, int) and number > _LARGEST):
             self.wrong(node, f"the number {text} is too large")
         return t.Constant(number, "number")

@@ -78,6 +78,9 @@ class Arguments:
             elif key in event.properties:
                 where[key] = self.value_of(event, key, argument.expression)
             else:
+                if key in event.measures:
+                    hint = f"compare it: sum_of('{event_name}', '{key}') > 100"
+                    self.wrong(self.name_span(argument), f"an event is not narrowed by its {key}", hint)
                 self.unknown_argument(argument, f"{self.name}('{event_name}', …)", (*also, *event.properties))
 
         reads: list[Callable[[], None]] = [partial(read, argument) for argument in self.named]

@@ -44,7 +44,7 @@ def refusal(node: exp.Expr, text: str) -> tuple[str, str | None]:
         return f"an operator such as AND is missing before '{node.alias}'", None
     if isinstance(node, exp.Anonymous) and str(node.this).lower() in _CLOCK_NAMES:
         return _CLOCK
-    if isinstance(node, exp.Anonymous | exp.Func):
+    if isinstance(node, exp.AggFunc) or (isinstance(node, exp.Anonymous | exp.Func) and "start" in node.meta):
         written = str(node.this) if isinstance(node, exp.Anonymous) else node.sql_name().lower()
         hint = _ONE_CUSTOMER if isinstance(node, exp.AggFunc) else None
         return f"unknown function '{written}' ({did_you_mean(written.lower(), functions.NAMES)})", hint
@@ -71,7 +71,7 @@ def mismatch(left: Scalar, right: Scalar) -> tuple[str, str | None]:
 
 def _number_in(text: str) -> str:
     """What to write in place of a text that begins with a number, such as '30 days'."""
-    found = re.match(r"^\s*(-?\d+(?:\.\d+)?)", text)
+    found = re.match(r"^\s*(-?\d+(?:\.\d+)?)\s*[a-z%]*\s*$", text, re.IGNORECASE)
     return f"write the number without quotes: {found[1]}" if found else "write the number without quotes"
 
 
@@ -94,5 +94,6 @@ def _what(scalar: Scalar, side: str) -> str:
         return f"{scalar.name} is {type_words(scalar.type)}"
     if isinstance(scalar, Constant):
         shown = f"'{scalar.value}'" if scalar.type == "text" else str(scalar.value)
+        shown = shown.upper() if scalar.type == "boolean" else shown
         return f"{shown} is {type_words(scalar.type)}"
     return f"the {side} side is {type_words(scalar.type)}"

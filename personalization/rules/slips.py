@@ -21,6 +21,13 @@ _JOINS = (TokenType.AND, TokenType.OR)
 _LOGIC = {TokenType.DAMP: "AND", TokenType.DPIPE: "OR"}
 _SIGNS = {"≤": "<=", "≥": ">=", "≠": "<>"}
 _MEANT = {"=<": "<=", "=>": ">=", ">=": ">=", "<=": "<=", "<>": "<>", "!==": "<>", "===": "="}
+_INSTEAD = {
+    "contains": "write LIKE '%…%'",
+    "starts": "write LIKE '…%'",
+    "ends": "write LIKE '%…'",
+    "to": "write BETWEEN 1 AND 3",
+    "unknown": "write NOT known(…)",
+}
 _TYPOGRAPHIC = "‘’‚‛“”„«»"
 
 
@@ -36,6 +43,7 @@ def _error(source: Source, first: Token, last: Token, message: str, hint: str | 
 
 def _slips(tokens: list[Token]) -> Iterator[_Slip]:
     calls: list[bool] = []  # of each open bracket: whether it holds arguments or a list
+    sequence = any(token.token_type == TokenType.THEN for token in tokens)
     if tokens and tokens[0].token_type in _JOINS:
         yield _nothing_before(tokens[0])
     for token in tokens[:1]:
@@ -46,6 +54,9 @@ def _slips(tokens: list[Token]) -> Iterator[_Slip]:
         yield from _signs(before, token)
         yield from _arguments(tokens[index - 2] if index > 1 else None, before, token, after, bool(calls and calls[-1]))
         yield from _neighbours(before, token)
+        if before.token_type == TokenType.R_PAREN and token.text.lower() == "within" and not sequence:
+            hint = "write it inside: did('purchase', within => '30 days')"
+            yield token, token, "WITHIN here belongs to a sequence, did(…) THEN did(…) WITHIN '…'", hint
         if before.token_type == TokenType.L_PAREN:
             opener = tokens[index - 2] if index > 1 else None
             calls.append(opener is not None and opener.token_type not in (*_JOINS, TokenType.NOT, TokenType.L_PAREN))
@@ -106,7 +117,10 @@ def _neighbours(before: Token, token: Token) -> Iterator[_Slip]:
     elif before.token_type in _LITERALS and kind in _LITERALS:
         yield token, token, f"a comma or an operator is missing before {_shown(token)}", None
     else:
-        yield token, token, f"an operator such as AND is missing before '{token.text}'", None
+        instead = _INSTEAD.get(token.text.lower())
+        if instead is None and before.token_type in _WORDS:
+            instead = "a function has brackets, as in known(age_band)"
+        yield token, token, f"an operator such as AND is missing before '{token.text}'", instead
 
 
 def _shown(token: Token) -> str:
