@@ -125,7 +125,7 @@ def test_hubspot(written: Written) -> None:
 
 
 def test_what_is_included_when_unknown_is_one_filter_at_hubspot(written: Written) -> None:
-    rule = " AND ".join(f"purchase_score <> {number}" for number in range(30))
+    rule = " AND ".join(f"purchase_score <> {number / 100}" for number in range(30))
     found, _ = written.native("hubspot", rule, more="    unknown: include\n")
     assert isinstance(found.content, dict)
     (branch,) = found.content["filterBranches"]
@@ -208,7 +208,7 @@ def test_no_constant_becomes_sql(written: Written, platform: str, dialect: str, 
         ("mailchimp", "recency_days < 9 OR purchase_score > 1", "shape", "`recency_days < 9`"),
         ("mailchimp", "NOT known(age_band) OR purchase_score > 1", "shape", "a blank field is one of them"),
         ("mailchimp", "age_band NOT IN ('A', 'B', 'C', 'D', 'E')", "size", "makes 6 conditions"),
-        ("hubspot", "purchase_score > 1e20", "platform", "not below"),
+        ("hubspot", "recency_days > 1e20", "platform", "not below"),
         ("mailchimp", "age_band = ''", "platform", "an empty text is no value at Mailchimp"),
         ("activecampaign", "purchase_score > 1", "platform", "over tags only"),
         ("csv", "purchase_score > 1", "platform", "files have no segments"),
@@ -277,7 +277,7 @@ def test_growing_rules_end(written: Written) -> None:
     program = written.write(rules)
     found = native_segment(program, "listmonk", "s14", DAY, program_rules(program).segments)
     assert found.reasons[0].kind == "size"
-    wide = " AND ".join(f"(purchase_score > {number} OR recency_days < {number})" for number in range(12))
+    wide = " AND ".join(f"(purchase_score > {number / 100} OR recency_days < {number})" for number in range(12))
     assert written.native("hubspot", wide)[0].reasons[0].kind == "size"
     assert written.native("listmonk", wide)[0].content
 

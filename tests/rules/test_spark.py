@@ -85,6 +85,8 @@ def many(draw: st.DrawFn, wide: int) -> dict[str, Rule]:
     return rules
 
 
+# slow as well: starting Spark alone takes longer than all other tests of rules together
+@pytest.mark.slow
 @settings(PROPERTY, max_examples=2, derandomize=True)
 @given(data=st.data(), as_of=st.sampled_from(m.DAYS))
 def test_spark_and_oracle_agree(spark: SparkSession, data: st.DataObject, as_of: AsOf) -> None:
