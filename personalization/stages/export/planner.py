@@ -288,9 +288,11 @@ _TOTALS = f"select (select count(*) from {DESIRED}), (select count(*) from _know
 
 
 def _hash(rows: pa.Table) -> str:
+    """SHA-256 over a line for each row, with its values apart by a unit separator (U+001F), an empty one for null."""
     digest = hashlib.sha256()
     columns = ("operation", "state", "customer_token", "address_token", "row_hash", "reason")
-    for batch in rows.select(list(columns)).to_batches():
-        lines = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-        digest.update("".join("\x1f".join(value or "" for value in line) + "\n" for line in lines).encode())
+    for batch in rows.select(list(columns)).to_batches(max_chunksize=100_000):
+        values = [pc.coalesce(column, "") for column in batch.columns]
+        lines = pc.binary_join_element_wise(pc.binary_join_element_wise(*values, "\x1f"), "", "\n")
+        digest.update(pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "")[0].as_buffer())
     return digest.hexdigest()
