@@ -14,6 +14,7 @@ from typing import Any
 from personalization.as_of import AsOf
 from personalization.rules import tree as t
 from personalization.rules.compile import CUSTOMER_DAY, HISTORY, MEMBERSHIP, MOMENTS, PROFILE, Tables, facts
+from personalization.rules.last_mail import MAIL
 from personalization.rules.parse import Rule, Value
 from personalization.rules.syntax import DIALECT
 from personalization.rules.text import to_text
@@ -104,7 +105,8 @@ def gather_facts(
     rules = list(rules)
     segments = sorted({name for rule in rules for name in rule.segments})
     tables = Tables(profile, customer_day, moments, history, membership)
-    names, query = facts(rules, as_of, segments, tables, customer_token=customer_token)
+    beside = [Value("", each) for rule in rules for node in rule.root.walk() for each in _beside(node)]
+    names, query = facts([*rules, *beside], as_of, segments, tables, customer_token=customer_token)
     rows = session.arrow(query.select("*").sql(dialect=DIALECT)).to_pylist()
     if not rows:
         return None
@@ -207,15 +209,27 @@ def _scalar(node: t.Scalar, facts: Facts) -> Any:
     return result if math.isfinite(result) else None
 
 
+def _beside(node: t.Node) -> Iterator[t.Behaviour]:
+    """What is told beside a clause that asks for more than a value: when its events happened last."""
+    if isinstance(node, t.OpenedPrevious):
+        yield from (t.Behaviour(event, "days_since") for event in MAIL)
+    if isinstance(node, t.Sequence):
+        local = node.steps[0].local
+        yield from (
+            t.Behaviour(step.event, "days_since", where=step.where, local=local, kind=step.kind) for step in node.steps
+        )
+
+
 def _found(node: t.Condition, facts: Facts) -> str:
     """The values a clause looked at, each once."""
-    if isinstance(node, t.And | t.Or | t.Not | t.Always | t.Sequence | t.OpenedPrevious | t.WasInSegment):
+    if isinstance(node, t.And | t.Or | t.Not | t.Always | t.WasInSegment):
         return ""
     if isinstance(node, t.InSegment):
         return {True: "is a member", False: "is no member", None: "is held there"}[facts.segments[node.name]]
     shown = []
     kinds = (t.FieldRef, t.Behaviour, t.Affinity, t.Recalled)
-    for each in dict.fromkeys(n for n in node.walk() if isinstance(n, kinds)):
+    looked_at = [n for n in node.walk() if isinstance(n, kinds)]
+    for each in dict.fromkeys([*looked_at, *_beside(node)]):
         value = _scalar(each, facts)
         if isinstance(each, t.Behaviour) and each.measure == "days_since" and value is None:
             shown.append(f"no {each.about.noun}")

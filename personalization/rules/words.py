@@ -79,7 +79,7 @@ def condition_words(node: t.Condition) -> str:
 
 
 def _inner(node: t.Condition) -> str:
-    return f"({condition_words(node)})" if isinstance(node, t.And | t.Or) else condition_words(node)
+    return f"({condition_words(node)})" if isinstance(node, t.And | t.Or | t.Sequence) else condition_words(node)
 
 
 def _sequence_words(node: t.Sequence) -> str:

@@ -16,7 +16,7 @@ from personalization.rules import tree as t
 from personalization.warehouse import Session
 from tests.rules import moment_strategies as m
 from tests.rules import strategies as s
-from tests.rules.oracle import Customer, Happening, Stay
+from tests.rules.oracle import Customer, Day, Happening, Stay
 
 TABLES = {name: name for name in ("profile", "customer_day", "moments", "history")}
 MISSING = {"visits": None, "score": None, "city": None, "joined": None, "vip": None, "time_zone": None}
@@ -249,7 +249,7 @@ def test_a_question_more_is_no_scan_more() -> None:
 def test_in_words() -> None:
     rule = parse_rule(f"{CART} AND NOT was_in_segment('a', within => '3 days') AND opened_previous_email()", s.CATALOG)
     assert describe(rule) == (
-        "visited the site, and then, within 24 hours after that, not: bought something and was not in segment 'a'"
+        "(visited the site, and then, within 24 hours after that, not: bought something) and was not in segment 'a'"
         " in the 3 days before and opened the last mail"
     )
     rule = parse_rule(
@@ -259,6 +259,18 @@ def test_in_words() -> None:
         "category of the latest of visits is 'A' or share of department X in the amount of purchases in the 14 days"
         " before is more than 0.5. People about whom this can't be decided are left out."
     )
+
+
+def test_sequences_and_the_last_mail_are_explained_with_when_it_happened(session: Session) -> None:
+    happened = (ago(30, "visit"), ago(29, "purchase"))
+    days = (Day(s.day(4), "mailing", campaign_id="c1"), Day(s.day(2), "visit"), Day(s.day(2), "purchase"))
+    s.fill(session, [Customer("t", {**MISSING}, days, happened)])
+    rule = parse_rule(f"{CART} OR opened_previous_email()", s.CATALOG)
+    facts = gather_facts(session, [rule], s.AS_OF, "t", **TABLES)
+    assert facts is not None
+    sequence, mail = explain(rule, facts).children
+    assert sequence.value == "days since the last of visits: 2; days since the last of purchases: 2"
+    assert mail.value == "days since the last of mailings: 4; no opens"
 
 
 # --- what must hold whatever happened --------------------------------------------------------------------------------

@@ -155,6 +155,7 @@ def test_ninety_days_of_a_few_thousand(world: World) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # three to seven minutes, as busy as the machine is
 def test_ninety_days_of_many(world: World) -> None:
     check(simulated(world, 20_000), 20_000)
 
