@@ -22,7 +22,7 @@ from personalization.ledger.news import position
 from personalization.ledger.outbox import OpenRun, Outcome, RunHead
 from personalization.ledger.replaced_addresses import forget_cleared
 from personalization.stages.export.adapters.base import Adapter, Clock, DestinationError, Lost, Postponed
-from personalization.stages.export.adapters.guarded import Guarded
+from personalization.stages.export.adapters.guarded import Guarded, naming
 from personalization.stages.export.adapters.registry import adapter_for, destination_of
 from personalization.stages.export.adapters.traffic import AllowanceUsedUp
 from personalization.stages.export.cut import Cut
@@ -77,7 +77,7 @@ def export_destination(
     LedgerError, KeyFileError
         Consent, suppressions or addresses can't be read. Nothing was sent.
     """
-    with _naming(name):
+    with naming(name):
         return _Export(runtime, name, as_of, clock or Clock()).run(override_guard, plan_hash)
 
 
@@ -91,7 +91,7 @@ def setup_destination(runtime: Runtime, name: str, clock: Clock | None = None) -
     adapter = adapter_for(runtime.program, name, runtime.workspace, clock, ledger=runtime.ledger)
     with runtime.ledger.leases.held(f"export:{name}") as lease:
         known = Contacts(runtime.ledger).fields(name)
-        with _naming(name), _explained():
+        with naming(name), _explained():
             made = adapter.setup(frozenset())
         if any(field in words for words in made for field in known):
             Contacts(runtime.ledger).forget(lease, name)
@@ -250,14 +250,3 @@ def _explained() -> Iterator[None]:
         yield
     except (Postponed, Lost) as problem:
         raise DestinationError(problem.reason, hint="nothing was sent; run again when it is up") from None
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Adapters know their platform; which of its destinations it is about is said here."""
-    try:
-        yield
-    except DestinationError as error:
-        message = error.message if f"'{name}'" in error.message else f"'{name}': {error.message}"
-        hint = error.hint or "the reason is the platform's own; what was not sent is held, and the next run goes on"
-        raise type(error)(message, at=error.at, hint=hint) from None

@@ -129,9 +129,12 @@ def _tell(runtime: Runtime, name: str, lease: Lease, clock: Clock) -> Told:
         raise problem
     if not left:
         ledger.pushes.note_told(name, seen)
+    refused = bool(outbox.rows(run, ("rejected",), operations=("retract",), limit=1))
     longest = max((push.seconds for push in pushes), default=0.0)
-    state = "failed" if left else "told"
-    return Told(name, state, len(pushes), longest, "the platform did not say whether it took them" if left else None)
+    said = "the platform did not say whether it took them" if left else None
+    if refused:
+        said = f"the platform refused some: see `personalization export rejected {name}`; the next export tries again"
+    return Told(name, "failed" if left or refused else "told", len(pushes), longest, said)
 
 
 def identity_of(runtime: Runtime) -> pa.Table:

@@ -39,6 +39,17 @@ def understood() -> Iterator[None]:
         raise Lost(unknown_form(error)) from None
 
 
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Adapters know their platform; which of its destinations it is about is said here."""
+    try:
+        yield
+    except DestinationError as error:
+        message = error.message if f"'{name}'" in error.message else f"'{name}': {error.message}"
+        hint = error.hint or "the reason is the platform's own; what was not sent is held, and the next run goes on"
+        raise type(error)(message, at=error.at, hint=hint) from None
+
+
 class Guarded:
     """An adapter behind its guard.
 

@@ -70,8 +70,9 @@ class Consent:
         for answer in (statuses, everything):
             if not answer.ok:
                 raise DestinationError(f"HubSpot would not show opt-outs: {self._http.redact(words(answer.body))}")
-        found = {int(one["subscriptionId"]) for one in _results(statuses) if one.get("status") == "UNSUBSCRIBED"}
-        if any(one.get("status") not in ("SUBSCRIBED", "NOT_SPECIFIED") for one in _results(everything)):
+        known, of_all = statuses.body["results"], everything.body["results"]  # without any, nothing is known
+        found = {int(one["subscriptionId"]) for one in known if one.get("status") == "UNSUBSCRIBED"}
+        if any(one.get("status") not in ("SUBSCRIBED", "NOT_SPECIFIED") for one in of_all):
             found.add(ALL)
         return found
 

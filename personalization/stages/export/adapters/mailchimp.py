@@ -163,6 +163,8 @@ class MailchimpAdapter:
             if answer.status == 404:
                 continue
             member = dict(expect(self._http, answer, "show a member").body)
+            if str(member["email_address"]).lower() != address:
+                raise Lost("Mailchimp showed another member than the one that was asked for")
             activity = self._http.call(
                 "GET", f"{path}/activity-feed", query={"count": PAGE, "exclude_fields": "_links"}
             )
@@ -181,6 +183,8 @@ class MailchimpAdapter:
             if answer.status == 404:
                 continue  # never there, or deleted before
             expect(self._http, answer, "delete a member permanently")
+            if answer.status != 204:  # the only yes there is
+                raise Lost(f"Mailchimp did not confirm that a member was deleted (status {answer.status})")
             deleted += 1
         return deleted
 
@@ -253,6 +257,8 @@ class MailchimpAdapter:
             return Outcome(row_id, "uncertain", f"Mailchimp failed (status {answer.status})")
         if not answer.ok:
             return Outcome(row_id, "rejected", self._http.redact(words(answer)))
+        if not isinstance(answer.body, dict) or "status" not in answer.body or "merge_fields" not in answer.body:
+            return Outcome(row_id, "uncertain", "Mailchimp's answer shows no member")
         if call.opts_out and answer.body.get("status") not in OUT:
             return Outcome(row_id, "rejected", f"Mailchimp left the contact {answer.body.get('status')}")
         differing = differing_fields(call.stored, answer.body)

@@ -116,6 +116,8 @@ class DataExtension:
         if not answer.ok or not isinstance(answer.body, dict):
             said = self._http.redact(words(answer.body))
             raise DestinationError(f"Salesforce would not show rows of '{self._name}': {said}")
+        if "items" not in answer.body and "count" not in answer.body:  # no rows, and something else, are not the same
+            raise Lost(f"Salesforce did not show rows of '{self._name}', but something else")
         return answer
 
     def _rows(self, answer: Answer) -> dict[str, dict[str, str]]:
