@@ -67,3 +67,7 @@ class TestMailchimpWrongInput(WrongInput):
         fields = platform.call("GET", path, params={"count": 100}).json()["merge_fields"]
         number = next(field["merge_id"] for field in fields if field["tag"] == "OFFER")
         platform.call("DELETE", f"{path}/{number}").raise_for_status()
+
+    def test_in_short(self, shop: Shop, platform: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+        """For the fast suite."""
+        self.test_contacts_that_do_not_fit_hold_up_nobody(shop, platform, caplog)

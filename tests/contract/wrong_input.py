@@ -117,7 +117,7 @@ class WrongInput:
         wrong = {}
         for name, found in TABLE.items():
             shop.runtime.ledger.traffic.answered(self.whole.destination)
-            self.script(platform, found)
+            script(platform, found)
             message = self.refused(shop, lambda: self.set_up(shop))
             platform.clear_faults()
             if not re.search(found.says, message):
@@ -132,7 +132,7 @@ class WrongInput:
         self, shop: Shop, platform: Sandbox, caplog: pytest.LogCaptureFixture, name: str
     ) -> None:
         caplog.set_level(logging.DEBUG)
-        self.script(platform, TABLE[name])
+        script(platform, TABLE[name])
         message = self.refused(shop, lambda: shop.export(self.whole.destination, clock=WAITING))
         assert re.search(TABLE[name].says, message)
         books = shop.books(self.whole.destination)[0]
@@ -152,7 +152,7 @@ class WrongInput:
         self.set_up(shop)
         platform.forget_requests()
         self.set_up(shop)
-        self.script(platform, TABLE[name], after=len(platform.request_log()) + further)
+        script(platform, TABLE[name], after=len(platform.request_log()) + further)
         try:
             books = shop.export(self.whole.destination, clock=WAITING).books
         except ExportError as error:
@@ -173,7 +173,7 @@ class WrongInput:
         runtime, name = shop.runtime, self.whole.destination
         external = runtime.keys.tokens(f"export:{name}", [shop.customer(1)])
         for found in TABLE.values():
-            self.script(platform, found)
+            script(platform, found)
             with pytest.raises(ExportError) as refused:
                 list(holdings(runtime.program, name, runtime.workspace, clock=WAITING))
             self.assert_it_is_named(refused.value)
@@ -196,7 +196,7 @@ class WrongInput:
         shop.export(self.whole.destination)
         shop.withdraw(3)
         for found in TABLE.values():
-            self.script(platform, found)
+            script(platform, found)
             (told,) = push_opt_outs(shop.runtime, [self.whole.destination], clock=WAITING)
             platform.clear_faults()
             assert (told.state, told.contacts) == ("failed", 0), found
@@ -244,6 +244,7 @@ class WrongInput:
 
     # --- credentials and settings ---
 
+    @pytest.mark.slow
     def test_wrong_credentials(self, shop: Shop, platform: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(self.key, "some-other-key-us1")
         message = self.refused(shop, lambda: shop.export(self.whole.destination, clock=WAITING))
@@ -265,12 +266,14 @@ class WrongInput:
             self.set_up(shop)
         assert refused.value.exit_code == 2
 
+    @pytest.mark.slow
     def test_a_list_that_is_not_there(self, shop: Shop, platform: Sandbox) -> None:
         shop.edit("destinations", *self.nowhere)
         message = self.refused(shop, lambda: shop.export(self.whole.destination, clock=WAITING))
         assert re.search("has no|there is no", message)
         assert self.whole.held(platform) == {}
 
+    @pytest.mark.slow
     def test_a_field_deleted_between_setup_and_run(self, shop: Shop, platform: Sandbox) -> None:
         shop.export(self.whole.destination)
         self.delete_field(platform)
@@ -283,6 +286,7 @@ class WrongInput:
         shop.export(self.whole.destination)
         assert self.whole.held(platform) == self.whole.wanted(shop)
 
+    @pytest.mark.slow
     def test_what_is_made_twice_is_there_once(self, shop: Shop, platform: Sandbox) -> None:
         """Every request that makes a field or list is delivered two times, or made by somebody else meanwhile."""
         platform.fault("twice", method="POST", path=".*", times=50)
@@ -294,6 +298,7 @@ class WrongInput:
 
     # --- contacts ---
 
+    @pytest.mark.slow
     def test_contacts_that_do_not_fit_hold_up_nobody(
         self, shop: Shop, platform: Sandbox, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -364,12 +369,6 @@ class WrongInput:
 
     # --- what the tests share ---
 
-    def script(self, platform: Sandbox, wrong: Wrong, after: int = 0) -> None:
-        """Let everything be answered like that, from the `after`th request on."""
-        body = _with_key(wrong.body, platform.api_key)
-        settings = {"status": wrong.status, "body": body, "headers": dict(wrong.headers)}
-        platform.fault(wrong.kind, after=after, times=10_000, **settings)
-
     def set_up(self, shop: Shop) -> list[str]:
         return setup_destination(shop.runtime, self.whole.destination, WAITING)
 
@@ -405,6 +404,13 @@ class WrongInput:
         """All that the ledger holds, as far as it is text."""
         files = [shop.root / "var" / "ledger.sqlite", shop.root / "var" / "ledger.sqlite-wal"]
         return "".join(file.read_bytes().decode("latin-1") for file in files if file.exists())
+
+
+def script(platform: Sandbox, wrong: Wrong, after: int = 0) -> None:
+    """Let everything be answered like that, from the `after`th request on."""
+    body = _with_key(wrong.body, platform.api_key)
+    settings = {"status": wrong.status, "body": body, "headers": dict(wrong.headers)}
+    platform.fault(wrong.kind, after=after, times=10_000, **settings)
 
 
 def secrets_in(text: str, key: str) -> list[str]:

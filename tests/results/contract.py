@@ -15,6 +15,7 @@ from personalization.sandbox import Sandbox
 from personalization.stages.export.adapters.base import Clock
 from personalization.stages.export.results import Pulled, pull_results
 from personalization.stages.validation.split import split_entity
+from tests.contract.wrong_input import TABLE, WAITING, script, secrets_in
 from tests.export.killable import Killable, killable
 from tests.export.shop import PURPOSE, Shop, address
 
@@ -134,6 +135,19 @@ class ResultsContract:
         if self.complaints:
             return out, reasons | dict.fromkeys(complained, "complained")
         return out | complained, reasons
+
+    def test_whatever_comes_instead_of_an_answer_is_no_result(self, shop: Shop, platform: Sandbox) -> None:
+        """It is told for each kind of result, without key or address; the next read has everything."""
+        self.send(shop, platform)
+        for wrong in TABLE.values():
+            script(platform, wrong)
+            pulled = self.pull(shop, clock=WAITING)
+            platform.clear_faults()
+            assert pulled.problems, wrong
+            assert (pulled.events, pulled.opt_outs) == (0, 0)
+            assert secrets_in(str(pulled.problems), platform.api_key) == []
+        assert self.pull(shop).problems == {}
+        assert self.landed(shop) == self.reported(shop, platform)
 
     def check_in_short(self, shop: Shop, platform: Sandbox) -> None:
         """The heart of the contract in one go, for the fast suite."""
