@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from personalization.rules import tree as t
-from personalization.rules.windows import window_text
+from personalization.rules.windows import length_text, window_text
 
 _Occasion = t.Behaviour | t.Recalled | t.Step
 
@@ -35,11 +35,12 @@ def to_text(node: t.Condition | t.Scalar) -> str:
     if isinstance(node, t.WasInSegment):
         return f"was_in_segment({_listed([constant_text(node.name)], node)})"
     if isinstance(node, t.OpenedPrevious):
-        return f"opened_previous_email({_within_text(None, node.minutes)})"
+        within = "" if node.minutes is None else f"within => '{length_text(node.minutes)}'"
+        return f"opened_previous_email({within})"
     if isinstance(node, t.Sequence):
         first, *later = [f"did({_listed([constant_text(step.event)], step)})" for step in node.steps]
         for step, text in zip(node.steps[1:], later, strict=True):
-            first += f" THEN {'NOT ' if step.negated else ''}{text} WITHIN '{window_text(None, step.window)}'"
+            first += f" THEN {'NOT ' if step.negated else ''}{text} WITHIN '{length_text(step.window)}'"
         return first
     if isinstance(node, t.Affinity):
         name, value = node.part.where[0]

@@ -81,5 +81,11 @@ def window_text(days: int | None, minutes: int | None) -> str:
     return _counted(length // 60, "hour") if length % 60 == 0 else _counted(length, "minute")
 
 
+def length_text(minutes: int) -> str:
+    """A length of time counted from an instant, where a day has 24 hours: '24 hours', '7 days'."""
+    whole_days = minutes % 1440 == 0 and minutes > 1440
+    return window_text(minutes // 1440, None) if whole_days else window_text(None, minutes)
+
+
 def _counted(number: int, unit: str) -> str:
     return f"1 {unit}" if number == 1 else f"{number} {unit}s"

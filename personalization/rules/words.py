@@ -7,7 +7,7 @@ from datetime import date
 from personalization.rules import tree as t
 from personalization.rules.parse import Rule, Value
 from personalization.rules.text import constant_text
-from personalization.rules.windows import window_text
+from personalization.rules.windows import length_text, window_text
 
 _SIGN_WORDS = {
     "=": "is",
@@ -68,7 +68,7 @@ def condition_words(node: t.Condition) -> str:
     if isinstance(node, t.Sequence):
         return _sequence_words(node)
     if isinstance(node, t.OpenedPrevious):
-        within = f" within {window_text(None, node.minutes)} after it was sent" if node.minutes else ""
+        within = f" within {length_text(node.minutes)} after it was sent" if node.minutes else ""
         return f"opened the last mail{within}"
     if isinstance(node, t.WasInSegment):
         when = f" in the {_days(node.within)} before" if node.within else " on some day before"
@@ -87,7 +87,7 @@ def _sequence_words(node: t.Sequence) -> str:
     words = f"{first.about.past}{_where_words(first)}{_window_words(first)}"
     for step in later:
         negated = "not: " if step.negated else ""
-        after = f"within {window_text(None, step.window)} after that"
+        after = f"within {length_text(step.window)} after that"
         words += f", and then, {after}, {negated}{step.about.past}{_where_words(step)}"
     return words
 

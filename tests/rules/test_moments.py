@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from personalization.as_of import AsOf
 from personalization.rules import Catalog, Rule, Value, describe, evaluation_query, explain, gather_facts, parse_rule
 from personalization.rules import tree as t
+from personalization.rules.text import to_text
 from personalization.warehouse import Session
 from tests.rules import moment_strategies as m
 from tests.rules import strategies as s
@@ -252,6 +253,11 @@ def test_in_words() -> None:
         "(visited the site, and then, within 24 hours after that, not: bought something) and was not in segment 'a'"
         " in the 3 days before and opened the last mail"
     )
+    week = "did('visit') THEN did('visit') WITHIN '1 week' OR opened_previous_email(within => '3 days')"
+    rule = parse_rule(week, s.CATALOG)
+    assert "within 7 days after that" in describe(rule)
+    assert "within 3 days after it was sent" in describe(rule)
+    assert to_text(rule.condition) == week.replace("1 week", "7 days")
     rule = parse_rule(
         "last('visit', 'category') = 'a' OR affinity('department', 'x', within => '2 weeks') > 0.5", s.CATALOG
     )
