@@ -133,6 +133,21 @@ def test_the_latest_value(session: Session) -> None:
     assert holds(session, rule, Happening(NOW, "visit", category="Wine")) is None, "nothing of the day itself"
 
 
+def test_the_first_value_and_others_at_its_instant(session: Session) -> None:
+    events = (ago(9, "visit", category="Wine"), ago(9, "visit", category="Beer"), ago(5, "visit", category="Ale"))
+    assert holds(session, "first('visit', 'category') = 'beer'", *events) is True, "the first of the alphabet"
+    assert holds(session, "last('visit', 'category') = 'ale'", *events) is True
+    both = (
+        ago(5, "visit", category="Wine", detail="a"),
+        ago(5, "visit", category="Beer", detail="b"),
+        ago(5, "purchase", category="Zinc"),
+    )
+    assert holds(session, "last('visit', 'category', detail => 'b') = 'beer'", *both) is True, "of its kind only"
+    assert holds(session, "last('visit', 'category') = 'wine'", *both) is True
+    asked = "first('visit', 'category', detail => 'a') = 'wine' AND last('purchase', 'category') = 'zinc'"
+    assert holds(session, asked, *both) is True
+
+
 @pytest.mark.parametrize(
     ("events", "ever", "in_a_day"),
     [
