@@ -13,7 +13,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    Table,
     Text,
     case,
     exists,
@@ -69,12 +68,9 @@ class Contacts:
             if tokens is None:
                 parts = list(_acknowledged(connection, destination))
             else:
-                unclear = unclear.where(_has_one_of(connection, outbox, tokens))
-                of_some = select(*(acknowledged.c[name] for name in CONTACTS.names))
-                of_some = of_some.where(
-                    acknowledged.c.destination == destination, _has_one_of(connection, acknowledged, tokens)
-                )
-                parts = [_table(connection, of_some)]
+                by_address = one_of(connection, open_rows.address_token, tokens)
+                unclear = unclear.where(or_(by_address, one_of(connection, open_rows.customer_token, tokens)))
+                parts = _acknowledged_of(connection, destination, tokens)
             contacts = pa.concat_tables([CONTACTS.empty_table(), *parts])
             perhaps = {row.address_token: (*row, "present", "") for row in connection.execute(unclear)}
         if not perhaps:
@@ -106,9 +102,14 @@ class Contacts:
             ).rowcount
 
 
-def _has_one_of(connection: Connection, contacts: Table, tokens: Sequence[str]) -> ColumnElement[bool]:
-    columns = contacts.c
-    return or_(one_of(connection, columns.address_token, tokens), one_of(connection, columns.customer_token, tokens))
+def _acknowledged_of(connection: Connection, destination: str, tokens: Sequence[str]) -> list[pa.Table]:
+    """The acknowledged contacts that have one of some tokens as address or customer: each way has an index."""
+    columns = acknowledged.c
+    query = select(*(columns[name] for name in CONTACTS.names)).where(columns.destination == destination)
+    by_address = _table(connection, query.where(one_of(connection, columns.address_token, tokens)))
+    by_customer = _table(connection, query.where(one_of(connection, columns.customer_token, tokens)))
+    twice = pc.is_in(by_customer["address_token"], value_set=pa.array(tokens, pa.string()))
+    return [by_address, by_customer.filter(pc.invert(twice))]
 
 
 def _acknowledged(connection: Connection, destination: str) -> Iterator[pa.Table]:

@@ -198,7 +198,8 @@ class Delivery:
         number = self._number
         moment, begun = now(), self._clock.monotonic()
         written = [ready.contact for ready in prepared if ready.contact.operation in ("add", "change")]
-        blocked = self._cut.blocked(self._seen_by_cut(written, rows), erased=partial(self._erased, written))
+        seen = self._seen_by_cut(written, rows)
+        blocked = self._cut.blocked(seen, erased=partial(self._erased, written)) if seen else {}
         stopped = [
             Outcome(row.contact.id, "suppressed", blocked[str(row.contact.id)].reason)
             for row in prepared
