@@ -54,8 +54,7 @@ class OutboxRow(NamedTuple):
     receipt: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of a row: `state` is acked, rejected, uncertain, held, suppressed or invalid."""
 
     id: int

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -30,8 +31,7 @@ ERASED = "s1_"
 BLOCKED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("opted_out", pa.bool_())])
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(NamedTuple):
     """One contact as the cut sees it.
 
     Attributes
@@ -447,7 +447,7 @@ def with_erased(contacts: list[Contact], erased: Erased, tokens: Collection[str]
     """Contacts, with the token of the address as an erased one where it is among some tokens."""
     found = erased(tokens) if tokens else {}
     return [
-        replace(contact, identifiers=(*contact.identifiers, found[contact.key])) if contact.key in found else contact
+        contact._replace(identifiers=(*contact.identifiers, found[contact.key])) if contact.key in found else contact
         for contact in contacts
     ]
 

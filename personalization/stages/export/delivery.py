@@ -150,7 +150,7 @@ class Delivery:
                     "known yet",
                     hint="nothing was sent; run again later",
                 )
-            gone = [replace(outcome, state="uncertain") for outcome in unfit]
+            gone = [outcome._replace(state="uncertain") for outcome in unfit]
             self._record([*outcomes, *gone])
             again += sum(outcome.state == "planned" for outcome in outcomes)
         return again

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from personalization.errors import ExportError
 from personalization.ledger.outbox import Outcome
@@ -73,8 +73,7 @@ class Limits:
 OptOutReason = Literal["unsubscribed", "bounced", "complained"]
 
 
-@dataclass(frozen=True)
-class Contact:
+class Contact(NamedTuple):
     """One contact as an adapter sees it, with the address. Never shown in a repr, a log or an error.
 
     Attributes
@@ -95,18 +94,23 @@ class Contact:
 
     id: int
     operation: str
-    address: str = field(repr=False)
+    address: str
     external_id: str
     values: dict[str, str | None]
     opt_out: OptOutReason = "unsubscribed"
 
+    def __repr__(self) -> str:
+        return f"Contact({self.id}, {self.operation}, {self.external_id})"
 
-@dataclass(frozen=True)
-class Prepared:
+
+class Prepared(NamedTuple):
     """A contact and what will be sent for it, rendered before the cut."""
 
     contact: Contact
-    request: Any = field(repr=False)
+    request: Any
+
+    def __repr__(self) -> str:
+        return f"Prepared({self.contact})"
 
 
 @dataclass(frozen=True)

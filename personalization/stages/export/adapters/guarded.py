@@ -142,7 +142,7 @@ def _hidden(outcomes: Sequence[Outcome], batch: Batch) -> list[Outcome]:
         return list(outcomes)
     address = {row.contact.id: row.contact.address for row in batch.rows}
     return [
-        replace(outcome, reason=_hide(outcome.reason, [address[outcome.id]])) if outcome.reason else outcome
+        outcome._replace(reason=_hide(outcome.reason, [address[outcome.id]])) if outcome.reason else outcome
         for outcome in outcomes
     ]
 
