@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from personalization.stages.export.retract import push_opt_outs
 from tests.export.killable import Killable, killable
 from tests.export.shop import DAY, Shop, address
 
@@ -134,6 +135,42 @@ class Kills:
                 break
             places = place
         assert places >= len(CRASH_POINTS)
+
+    @pytest.mark.slow
+    def test_killed_later_and_later_in_every_take_over(self, shop: Shop, platform: Any, killer: Killable) -> None:
+        """Each run takes over what the one before it left, and is killed a few places later."""
+        shop.export(self.destination)
+        out = self.change_everything(shop)
+        for place in (2, 4, 5, 6, 7, 9, 11, 13):
+            assert killer.export(shop.root, self.destination, DAY, f"*#{place}") in (0, -signal.SIGKILL)
+        shop.export(self.destination)
+        assert self.held(platform) == {who: row for who, row in self.wanted(shop).items() if who not in out}
+        assert self.opted_out(platform) == out
+        assert all(books.closes for books in shop.books(self.destination))
+
+    @pytest.mark.slow
+    def test_killed_at_every_place_while_it_tells_of_opt_outs(
+        self, platform: Any, killer: Killable, tmp_path: Path
+    ) -> None:
+        """The next time tells of them, and closes what is open."""
+        for place in itertools.count(1):
+            shop = open_shop(self, tmp_path / str(place))
+            side = self.emptied(shop, platform)
+            shop.export(self.destination)
+            shop.withdraw(3)
+            shop.runtime.ledger.suppressions.add([shop.email(5)], "complained", "test")
+            code = killer.push(shop.root, self.destination, f"*#{place}")
+            assert code in (0, -signal.SIGKILL)
+            (told,) = push_opt_outs(shop.runtime, [self.destination])
+            assert told.state in ("told", "nothing new"), (place, told)
+            assert self.opted_out(side) == {address(3), address(5)}, place
+            assert all(books.closes and books.state == "closed" for books in shop.books(self.destination)), place
+            before = self.touched(side)
+            assert push_opt_outs(shop.runtime, [self.destination])[0].state == "nothing new"
+            assert self.touched(side) == before
+            if code == 0:
+                break
+        assert place > 4
 
     def change_everything(self, shop: Shop) -> set[str]:
         """Every operation at once. Returns the addresses that have opted out."""

@@ -32,6 +32,10 @@ class Killable:
         """Read the results of a destination in a process of its own; see `export`."""
         return self._ask({"root": str(root), "destination": destination, "day": None, "crash_at": crash_at})
 
+    def push(self, root: Path, destination: str, crash_at: str = "") -> int:
+        """Tell a destination of opt-outs in a process of its own; see `export`."""
+        return self._ask({"root": str(root), "destination": destination, "day": "", "crash_at": crash_at})
+
     def _ask(self, command: dict[str, Any]) -> int:
         command["env"] = dict(os.environ)
         assert self._process.stdin is not None
@@ -63,6 +67,7 @@ def _export(command: dict[str, Any]) -> int:
     from personalization.runtime import Runtime
     from personalization.stages.export.exporter import export_destination
     from personalization.stages.export.results import pull_results
+    from personalization.stages.export.retract import push_opt_outs
     from personalization.workspace import Workspace
 
     os.environ.update(command["env"])
@@ -72,6 +77,9 @@ def _export(command: dict[str, Any]) -> int:
         if command["day"] is None:
             (pulled,) = pull_results(runtime, [command["destination"]])
             return 8 if pulled.problems else 0
+        if command["day"] == "":
+            (told,) = push_opt_outs(runtime, [command["destination"]])
+            return 8 if told.state == "failed" else 0
         export_destination(runtime, command["destination"], runtime.as_of(command["day"]))
     except PersonalizationError as error:
         sys.stderr.write(f"{error}\n")
@@ -100,6 +108,7 @@ _IMPORTED_ONCE = (
     "personalization.runtime",
     "personalization.stages.export.exporter",
     "personalization.stages.export.results",
+    "personalization.stages.export.retract",
 )
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from personalization.ledger.contacts import Contacts
 from personalization.ledger.export_books import OPT_OUTS
 from personalization.ledger.leases import Lease, LeaseHeld
 from personalization.ledger.news import position
-from personalization.ledger.outbox import RunHead
+from personalization.ledger.outbox import Outbox, RunHead
 from personalization.stages.export.adapters.base import Adapter, Clock, DestinationError, Lost, Postponed
 from personalization.stages.export.adapters.registry import adapter_for, destination_of, mapping_version
 from personalization.stages.export.cut import Cut
@@ -103,10 +103,11 @@ def _tell(runtime: Runtime, name: str, lease: Lease, clock: Clock) -> Told:
     late = LateOptOuts(ledger, cut, name)
     open_run = outbox.open_run(name)
     rows = late.rows(open_run.run if open_run else None)
-    if not rows:
+    left_over = open_run is not None and _take_up(outbox, lease, open_run.run)
+    if not rows and not left_over:
         ledger.pushes.note_told(name, seen)
         return Told(name, "nothing new")
-    if open_run:  # interrupted: its own rows wait for the next export
+    if open_run:  # interrupted: its retractions go on, what else it has waits for the next export
         run = open_run.run
         outbox.append(lease, run, name, rows)
         assignment = Assignment(name, open_run.as_of, open_run.plan_hash, run, lease)
@@ -123,7 +124,7 @@ def _tell(runtime: Runtime, name: str, lease: Lease, clock: Clock) -> Told:
         problem = error
     pushes = ledger.pushes.note_acknowledged(run, cut.person)
     left = outbox.rows(run, ("planned", "cut", "in_flight", "uncertain"), operations=("retract",), limit=1)
-    if not open_run:
+    if not open_run or open_run.plan_hash == OPT_OUTS:
         outbox.close(lease, run, problem=problem.message if problem else None)
     if problem:
         raise problem
@@ -135,6 +136,16 @@ def _tell(runtime: Runtime, name: str, lease: Lease, clock: Clock) -> Told:
     if refused:
         said = f"the platform refused some: see `personalization export rejected {name}`; the next export tries again"
     return Told(name, "failed" if left or refused else "told", len(pushes), longest, said)
+
+
+def _take_up(outbox: Outbox, lease: Lease, run: int) -> bool:
+    """Plan an interrupted run's retractions again, wherever they were: opting out twice is opting out once.
+
+    Returns whether there are any.
+    """
+    rows = outbox.rows(run, ("planned", "cut", "in_flight", "uncertain"), operations=("retract",))
+    outbox.put_back(lease, [row.id for row in rows if row.state != "planned"])
+    return bool(rows)
 
 
 def identity_of(runtime: Runtime) -> pa.Table:
