@@ -172,6 +172,21 @@ class Kills:
                 break
         assert place > 4
 
+    @pytest.mark.slow
+    @pytest.mark.parametrize("crash_at", ["export.after_plan", "export.before_send", "export.after_send"])
+    def test_opt_outs_of_a_killed_export_do_not_wait_for_the_next_one(
+        self, shop: Shop, platform: Any, killer: Killable, crash_at: str
+    ) -> None:
+        shop.export(self.destination)
+        out = self.change_everything(shop)
+        assert killer.export(shop.root, self.destination, DAY, crash_at) == -signal.SIGKILL
+        (told,) = push_opt_outs(shop.runtime, [self.destination])
+        assert told.state == "told", told
+        assert self.opted_out(platform) == out
+        shop.export(self.destination)
+        assert self.held(platform) == {who: row for who, row in self.wanted(shop).items() if who not in out}
+        assert all(books.closes for books in shop.books(self.destination))
+
     def change_everything(self, shop: Shop) -> set[str]:
         """Every operation at once. Returns the addresses that have opted out."""
         for number, row in shop.rows.items():

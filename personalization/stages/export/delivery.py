@@ -81,6 +81,7 @@ class Delivery:
         *,
         late: LateOptOuts | None = None,
         patience: float | None = None,
+        number: int | None = None,
     ) -> None:
         self._ledger, self._outbox = ledger, ledger.outbox
         self._keys, self._vault = keys, ledger.vault(keys)
@@ -94,7 +95,7 @@ class Delivery:
         self._hurried: set[int] = set()  # retractions that were sent ahead of the batch that was read meanwhile
         self._waited = 0.0
         self._losses = 0
-        self._number: int | None = None  # of the next batch: nobody else numbers batches while the lease is held
+        self._number = number  # of the next batch: nobody else numbers batches while the lease is held
 
     def deliver(self) -> None:
         """Send everything that is planned, retractions first, and wait for the destination to finish.
