@@ -56,12 +56,13 @@ class Wrong:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+LATER = (("Retry-After", "100"),)  # so that patience ends after few requests
 _OTHER = "not in the form that the API has|would not|gave no access token|another data extension"
 TABLE = {
     "a page": Wrong("with HTML", "html", body=ECHO),
     "a page of a broken proxy": Wrong(r"failed at .* \(status 502\)", "html", 502, ECHO),
     "a page of another server": Wrong(r"with HTML \(status 404\)", "html", 404, ECHO),
-    "a page that forbids": Wrong("status 403", "html", 403, ECHO),
+    "a page that forbids": Wrong("status 403", "html", 403, ECHO, LATER),
     "an empty page": Wrong("with an empty page|with something"),
     "a text": Wrong("with something that is not an answer", body=ECHO),
     "JSON of something else": Wrong(_OTHER, body={"ok": True, "said": ECHO}),
@@ -69,7 +70,7 @@ TABLE = {
     "half an answer": Wrong("gave no whole answer|can't be reached", "truncated"),
     "a broken connection": Wrong("gave no whole answer|can't be reached", "reset"),
     "a failure": Wrong(r"failed at .* \(status 500\)", status=500, body={"message": ECHO}),
-    "too many requests": Wrong(r"asks to slow down \(status 429", status=429, body={"message": ECHO}),
+    "too many requests": Wrong(r"asks to slow down \(status 429", status=429, body={"message": ECHO}, headers=LATER),
     "a refused key": Wrong("refused the|gave no access token", status=401, body={"message": ECHO, "title": ECHO}),
     "another place": Wrong(
         "redirects .* to http://login.elsewhere.example .*nothing was sent there",

@@ -23,7 +23,7 @@ BROKEN_OFF = re.compile(r"EOF occurred|DECRYPTION_FAILED|BAD_RECORD_MAC|SSLZeroR
 def json_of(answer: requests.Response) -> Any:
     """An object or an array: nothing else is an answer. Only deletions and the like, and errors, may be empty."""
     if not answer.content:
-        return NOT_JSON if answer.status_code in (200, 201) else None
+        return NOT_JSON if answer.status_code in (200, 201) and answer.request.method != "DELETE" else None
     try:
         content = json.loads(answer.content)
     except ValueError:
