@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -251,6 +251,31 @@ def bulk_insert(connection: Connection, table: Table, columns: Sequence[str], ro
     with driver.cursor() as cursor, cursor.copy(f"copy {table.name} ({names}) from stdin") as copy:
         for row in rows:
             copy.write_row(row)
+
+
+def insert_alike(
+    connection: Connection,
+    table: Table,
+    same: Mapping[str, Any],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | int]],
+) -> None:
+    """`bulk_insert` of rows that differ in some columns only, of texts and whole numbers.
+
+    On SQLite it is one step of the database, during which other threads of this process go on; one row after the other
+    would wait for them at each.
+    """
+    if not rows:
+        return
+    if connection.dialect.name != "sqlite":
+        bulk_insert(connection, table, (*same, *columns), [(*same.values(), *row) for row in rows])
+        return
+    names = ", ".join(table.c[name].name for name in (*same, *columns))
+    values = ", ".join(["?"] * len(same) + [f"json_extract(value, '$[{place}]')" for place in range(len(columns))])
+    connection.exec_driver_sql(
+        f"insert into {table.name} ({names}) select {values} from json_each(?)",  # noqa: S608
+        (*same.values(), json.dumps(rows)),
+    )
 
 
 def fetch_columns(connection: Connection, query: Select[Any]) -> list[list[Any]]:

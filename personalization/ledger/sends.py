@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 from sqlalchemy import Connection, case, delete, exists, or_, select, update
 
-from personalization.ledger.engine import bulk_insert, one_of
+from personalization.ledger.engine import insert_alike, one_of
 from personalization.ledger.export_schema import outbox
 from personalization.ledger.frequency import RELEASED, Limit, PastMailing, refusal, unreported
 from personalization.ledger.schema import now, to_micros
@@ -30,19 +30,6 @@ CHUNK = 5_000
 RELEASES = pa.schema(
     [(name, pa.string()) for name in ("customer_token", "address_token", "campaign", "version", "day", "ended_day")]
 )
-_INSERTED = (
-    "campaign",
-    "version",
-    "customer_token",
-    "address_token",
-    "destination",
-    "day",
-    "as_of",
-    "state",
-    "outbox_id",
-    "reserved_at",
-)
-
 Reports = Callable[[Sequence[str]], Mapping[str, Sequence[PastMailing]]]
 """Mailings that platforms reported, by customer token."""
 
@@ -142,9 +129,8 @@ class Sends:
         reported = reports(_whose_reports(wanted, known))
         repeated = _repeated(wanted)
         refused: dict[int, str] = {}
-        rows: list[tuple[Any, ...]] = []
+        rows: defaultdict[tuple[str, str], list[tuple[str, str, int]]] = defaultdict(list)
         moved: list[tuple[int, int]] = []
-        moment, iso_day = to_micros(now()), day.isoformat()
         unmailed = cache(lambda limit: refusal(day, (), limit))  # of nearly everybody, and there are few limits
         nobody: set[_Slot] = set()
         for each in wanted:
@@ -177,10 +163,12 @@ class Sends:
                 slot = _Slot(None, each.campaign, each.version, each.address_token, destination, day, ended=False)
                 for token in again:
                     known[token].append(slot)
-            names = (each.campaign, each.version, each.customer_token, each.address_token, destination)
-            rows.append((*names, iso_day, as_of, "reserved", each.outbox_id, moment))
+            rows[each.campaign, each.version].append((each.customer_token, each.address_token, each.outbox_id))
         if write:
-            bulk_insert(connection, sends, _INSERTED, rows)
+            common = {"destination": destination, "day": day.isoformat(), "as_of": as_of, "state": "reserved"}
+            for (campaign, version), slots_of in rows.items():
+                same = {"campaign": campaign, "version": version, **common, "reserved_at": to_micros(now())}
+                insert_alike(connection, sends, same, ("customer_token", "address_token", "outbox_id"), slots_of)
             _hand_over(connection, moved)
         return refused
 
