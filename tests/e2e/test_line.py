@@ -46,6 +46,7 @@ def test_a_second_run_changes_nothing_and_makes_no_request(line: Line) -> None:
     assert fingerprints(line.cli.root) == line.tables
 
 
+@pytest.mark.slow
 def test_deleting_the_warehouse_and_running_again_rebuilds_identical_tables(line: Line) -> None:
     (line.cli.root / "var" / "warehouse.duckdb").unlink()
     result = line.cli.run("run", "--as-of", DAY)
