@@ -31,16 +31,21 @@ class OlderLedger(KeyFileError):
     """The ledger is under an earlier token key than the key file, so it is a copy from before a rotation."""
 
 
+# Every transaction asks for it. A ledger from before there were changes has the key that it was first used with.
+_LAST_CHANGE = select(token_key_changes.c.key_id).order_by(token_key_changes.c.number.desc()).limit(1)
+_FIRST_KEY = (
+    select(key_fingerprints.c.key_id)
+    .where(key_fingerprints.c.kind == "token")
+    .order_by(key_fingerprints.c.recorded_at, key_fingerprints.c.key_id)
+    .limit(1)
+)
+_TOKEN_KEY = select(func.coalesce(_LAST_CHANGE.scalar_subquery(), _FIRST_KEY.scalar_subquery()))
+
+
 def token_key_of(connection: Connection) -> str | None:
     """The token key that the ledger is under; None for a ledger that holds nothing yet."""
-    columns = token_key_changes.c
-    found = connection.execute(select(columns.key_id).order_by(columns.number.desc()).limit(1)).scalar()
-    if found is not None:
-        return str(found)
-    first = select(key_fingerprints.c.key_id).where(key_fingerprints.c.kind == "token")
-    return connection.execute(
-        first.order_by(key_fingerprints.c.recorded_at, key_fingerprints.c.key_id).limit(1)
-    ).scalar()
+    found = connection.execute(_TOKEN_KEY).scalar()
+    return None if found is None else str(found)
 
 
 def changes_made(connection: Connection) -> int:
