@@ -53,7 +53,7 @@ test-all: $(VENV)/.dev lint ## Everything `test` does, and the slow proofs
 bench: $(VENV)/.dev ## Measure us beside hand-written SQL, as ratios
 	@$(BIN)/python -m benchmarks
 
-bench-large: $(VENV)/.dev ## Segments of 2 million customers and 80 million events; an hour, 20 GB in FOLDER=…
+bench-large: $(VENV)/.dev ## Segments of 2 million customers and 80 million events; 20 minutes, 20 GB in FOLDER=…
 	@$(BIN)/python -m benchmarks segments --customers 2000000 $(if $(FOLDER),--folder $(FOLDER))
 
 lock: $(BIN)/uv ## Resolve requirements/*.lock anew from pyproject.toml
