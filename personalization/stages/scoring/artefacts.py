@@ -11,8 +11,9 @@ import io
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from personalization.errors import DataError
 from personalization.stages.scoring.training import TrainedModel
@@ -32,11 +33,7 @@ def save(models: Path, ledger: Ledger, model: TrainedModel, as_of: AsOf) -> Mode
     The version is a hash of the file, and so of data, parameters and library versions: no clock is in it. A crash
     between file and ledger leaves a file that no one refers to; training again writes the same bytes.
     """
-    import joblib
-
-    buffer = io.BytesIO()
-    joblib.dump(model, buffer)
-    content = buffer.getvalue()
+    content = _content_of(model)
     sha256 = hashlib.sha256(content).hexdigest()
     version = sha256[:12]
     folder = models / MODEL / version
@@ -82,6 +79,23 @@ def load(models: Path, record: ModelRecord) -> TrainedModel:
             hint="restore it from a backup, or remove its folder and train again: materialise scores/propensity_model",
         )
     return joblib.load(io.BytesIO(content))
+
+
+def _content_of(model: TrainedModel) -> bytes:
+    """A model as `joblib.dump` writes it, and the same bytes for the same contents.
+
+    Pickle writes a text once for each object that it is. Whether equal texts are one object depends on what the process
+    did before (imports, other models), so here they always are.
+    """
+    from joblib.numpy_pickle import NumpyPickler
+
+    class Pickler(NumpyPickler):
+        def save(self, obj: Any) -> None:
+            super().save(sys.intern(obj) if type(obj) is str else obj)
+
+    buffer = io.BytesIO()
+    Pickler(buffer).dump(model)
+    return buffer.getvalue()
 
 
 def _holds(path: Path, sha256: str) -> bool:
