@@ -84,14 +84,19 @@ def load(models: Path, record: ModelRecord) -> TrainedModel:
 def _content_of(model: TrainedModel) -> bytes:
     """A model as `joblib.dump` writes it, and the same bytes for the same contents.
 
-    Pickle writes a text once for each object that it is. Whether equal texts are one object depends on what the process
-    did before (imports, other models), so here they always are.
+    Pickle writes a text or a type of numpy's once for each object that it is. Whether equal ones are one object depends
+    on what the process did before (imports, models it read), so here they always are.
     """
+    import numpy as np
     from joblib.numpy_pickle import NumpyPickler
 
     class Pickler(NumpyPickler):
         def save(self, obj: Any) -> None:
-            super().save(sys.intern(obj) if type(obj) is str else obj)
+            if type(obj) is str:
+                obj = sys.intern(obj)
+            elif isinstance(obj, np.dtype) and obj.kind in "biufcOSU" and obj.metadata is None:
+                obj = np.dtype(obj.str)
+            super().save(obj)
 
     buffer = io.BytesIO()
     Pickler(buffer).dump(model)
