@@ -27,7 +27,7 @@ from personalization.ledger import Keyring, Ledger, key_file, tombstones
 from personalization.ledger.export_schema import leases as lease_table
 from personalization.ledger.generation import Generations
 from personalization.ledger.key_check import check_keys
-from personalization.ledger.keys import add_token_key, finish_token_key
+from personalization.ledger.key_document import add_token_key, finish_token_key
 from personalization.ledger.leases import Lease, LeaseHeld
 from personalization.ledger.retoken import Renaming
 from personalization.ledger.token_key import FILES, changes_made, files_are_current

@@ -19,8 +19,8 @@ from personalization.ledger import key_file
 from personalization.ledger.inbox_event import resealed
 from personalization.ledger.inbox_schema import inbox, inbox_conflicts
 from personalization.ledger.key_check import vault_key_uses
+from personalization.ledger.key_document import retire_vault_key as retire
 from personalization.ledger.keys import Keyring
-from personalization.ledger.keys import retire_vault_key as retire
 from personalization.ledger.retoken import text_columns
 from personalization.ledger.schema import metadata, vault_subjects
 

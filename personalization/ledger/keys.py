@@ -6,7 +6,6 @@ Keys never leave this class: not in its repr, not in an error, not in a pickle. 
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import os
 import re
@@ -23,6 +22,16 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
 from personalization.errors import KeyFileError
 from personalization.ledger import key_file
+from personalization.ledger.key_document import (
+    derived,
+    key_of,
+    link_key,
+    link_keys,
+    made_over,
+    next_token_key,
+    versioned,
+    with_signing_key,
+)
 from personalization.ledger.key_file import FORMAT, KEY_BYTES, KEYS_VARIABLE, RESTORE_HINT
 
 __all__ = ["FORMAT", "KEYS_VARIABLE", "KEY_BYTES", "NONCE_BYTES", "Keyring", "verify_signature"]
@@ -31,7 +40,6 @@ NONCE_BYTES = 12
 
 _TOKEN_BYTES = 20  # 160 bits: exactly 32 characters of base32
 _ALPHABET = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)  # RFC 4648, lower case
-_KEY_ID = re.compile(r"[a-z][a-z0-9]{0,7}")
 _TOKEN = re.compile(r"t1_[a-z][a-z0-9]{0,7}_[a-z2-7]{32}", re.ASCII)
 _LINK = re.compile(r"l1_(?P<key>[a-z][a-z0-9]{0,7})_(?P<sealed>[A-Za-z0-9_-]{22,400})", re.ASCII)
 
@@ -76,23 +84,23 @@ class Keyring:
 
     def _take(self, document: dict[str, Any]) -> None:
         path = self.path
-        self.file_token_key_id, self._token_keys = _versioned(document, "token", path)
-        self._made_over = _made_over(document, self._token_keys, path)
-        self.next_token_key_id = _next_token_key(document, self._token_keys, path)
+        self.file_token_key_id, self._token_keys = versioned(document, "token", path)
+        self._made_over = made_over(document, self._token_keys, path)
+        self.next_token_key_id = next_token_key(document, self._token_keys, path)
         if self.token_key_id not in self._token_keys:
             self.token_key_id = self.file_token_key_id
-        vault_key_id, vault_keys = _versioned(document, "vault", path)
+        vault_key_id, vault_keys = versioned(document, "vault", path)
         self._vault = _VaultCiphers(
             vault_key_id,
             wrap={key_id: AESGCM(key) for key_id, key in vault_keys.items()},
-            seal={key_id: AESGCM(_derived(key, "seal")) for key_id, key in vault_keys.items()},
+            seal={key_id: AESGCM(derived(key, "seal")) for key_id, key in vault_keys.items()},
             link={
-                **{key_id: AESSIV(key) for key_id, key in _link_keys(document, path).items()},  # of retired master keys
-                **{key_id: AESSIV(_link_key(key)) for key_id, key in vault_keys.items()},
+                **{key_id: AESSIV(key) for key_id, key in link_keys(document, path).items()},  # of retired master keys
+                **{key_id: AESSIV(link_key(key)) for key_id, key in vault_keys.items()},
             },
         )
-        self._suppression_key = _key(document, "suppression_key", path)
-        self._digest_key = _derived(self._suppression_key, "digest")  # never replaced: it tells a repetition for ever
+        self._suppression_key = key_of(document, "suppression_key", path)
+        self._digest_key = derived(self._suppression_key, "digest")  # never replaced: it tells a repetition for ever
         self._signing_key = _signing_key(document, path)
         self._namespaces: dict[tuple[str, str], bytes] = {}
         self._retoken_keys: dict[str, bytes] = {}
@@ -207,7 +215,7 @@ class Keyring:
         """Tokens under a later key, made of the tokens under the key before it."""
         key = self._retoken_keys.get(key_id)
         if key is None:
-            key = self._retoken_keys[key_id] = _derived(self._token_keys[key_id], "retoken")
+            key = self._retoken_keys[key_id] = derived(self._token_keys[key_id], "retoken")
         return _encode(f"t1_{key_id}_", [hmac.digest(key, token.encode(), "sha256") for token in tokens])
 
     def keep(self, texts: Sequence[str], contexts: Sequence[str], key_id: str | None = None) -> list[bytes]:
@@ -246,7 +254,7 @@ class Keyring:
 
     def _keeping(self, key_id: str | None) -> AESSIV:
         key = self._token_keys[key_id or self.token_key_id]
-        return AESSIV(_derived(key, "kept mac") + _derived(key, "kept cipher"))
+        return AESSIV(derived(key, "kept mac") + derived(key, "kept cipher"))
 
     def suppression_token(self, value: str) -> str:
         """The token under which an opt-out outlives erasure and key rotation: its key is never replaced."""
@@ -267,7 +275,7 @@ class Keyring:
             The key file has no signing key and can't be changed.
         """
         if self._signing_key is None:
-            key_file.change(self.path, _with_signing_key)
+            key_file.change(self.path, with_signing_key)
             self._signing_key = _signing_key(key_file.read(self.path), self.path)
         assert self._signing_key is not None
         return self._signing_key.sign(content)
@@ -392,63 +400,6 @@ class Keyring:
         raise TypeError("a Keyring can't be pickled or copied: keys stay in their file and in this process")
 
 
-def _versioned(document: dict[str, Any], kind: str, path: Path) -> tuple[str, dict[str, bytes]]:
-    """The id of the current key of a kind, and all its keys by id."""
-    current, named = document.get(f"{kind}_key"), document.get(f"{kind}_keys")
-    if not isinstance(current, str) or not isinstance(named, dict) or current not in named:
-        raise KeyFileError(f"the key file {path} names no {kind} key", hint=RESTORE_HINT)
-    for key_id in named:
-        if not _KEY_ID.fullmatch(key_id):
-            raise KeyFileError(f"the key file {path} has a {kind} key with the unusable name '{key_id}'")
-    return current, {key_id: _key(named, key_id, path) for key_id in named}
-
-
-def _made_over(document: dict[str, Any], keys: dict[str, bytes], path: Path) -> dict[str, str]:
-    """By token key the one whose tokens it makes its own of; the first key is not in it."""
-    named = document.get("token_keys_over", {})
-    sound = isinstance(named, dict) and all(new in keys and old in keys for new, old in named.items())
-    for start in named if sound else ():
-        seen = {start}
-        while (start := named.get(start)) is not None:
-            sound = sound and start not in seen
-            if not sound:
-                break
-            seen.add(start)
-    if not sound:
-        raise KeyFileError(f"the key file {path} does not hold all token keys that others build on", hint=RESTORE_HINT)
-    return named
-
-
-def _next_token_key(document: dict[str, Any], keys: dict[str, bytes], path: Path) -> str | None:
-    key_id = document.get("token_key_next")
-    if key_id is not None and key_id not in keys:
-        raise KeyFileError(f"the key file {path} does not hold the token key '{key_id}'", hint=RESTORE_HINT)
-    return key_id
-
-
-def _key(holder: dict[str, Any], name: str, path: Path) -> bytes:
-    try:
-        key = base64.b64decode(holder[name], validate=True)
-    except (KeyError, TypeError, ValueError, binascii.Error):
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise KeyFileError(
-            f"the key '{name}' in {path} is not {KEY_BYTES} bytes of base64",
-            hint=RESTORE_HINT,
-        )
-    return key
-
-
-def _derived(key: bytes, purpose: str) -> bytes:
-    """A key for another purpose, from which nothing about `key` can be told."""
-    return hmac.digest(key, f"personalization/{purpose}/1\x00".encode(), "sha256")
-
-
-def _link_key(key: bytes) -> bytes:
-    """AES-SIV takes two keys of 256 bits, one after the other."""
-    return _derived(key, "link mac") + _derived(key, "link cipher")
-
-
 def verify_signature(public_key: str, signature: bytes, content: bytes) -> bool:
     """Whether `content` was signed with the private half of a public key (base64 of 32 bytes)."""
     try:
@@ -461,44 +412,7 @@ def verify_signature(public_key: str, signature: bytes, content: bytes) -> bool:
 def _signing_key(document: dict[str, Any], path: Path) -> Ed25519PrivateKey | None:
     if "signing_key" not in document:
         return None
-    return Ed25519PrivateKey.from_private_bytes(_key(document, "signing_key", path))
-
-
-def _link_keys(document: dict[str, Any], path: Path) -> dict[str, bytes]:
-    """What opens links that went out under master keys which are retired since: it opens nothing else."""
-    named = document.get("link_keys", {})
-    try:
-        return {key_id: base64.b64decode(text, validate=True) for key_id, text in named.items()}
-    except (AttributeError, TypeError, ValueError):
-        raise KeyFileError(f"the link_keys in {path} can't be understood", hint=RESTORE_HINT) from None
-
-
-def retire_vault_key(document: dict[str, Any], key_id: str) -> None:
-    """Take a master key out of a key file's contents; what is left opens the links made under it, and no more."""
-    key = base64.b64decode(document["vault_keys"].pop(key_id))
-    document.setdefault("link_keys", {})[key_id] = base64.b64encode(_link_key(key)).decode()
-
-
-def add_token_key(document: dict[str, Any]) -> None:
-    """Put a new token key into a key file's contents: the next one, to be made over the one in use."""
-    if "token_key_next" in document:
-        return
-    taken = [int(name[1:]) for name in document["token_keys"] if name[1:].isdigit()]
-    name = f"k{max(taken, default=0) + 1}"
-    document["token_keys"][name] = key_file.new_key()
-    document.setdefault("token_keys_over", {})[name] = document["token_key"]
-    document["token_key_next"] = name
-
-
-def finish_token_key(document: dict[str, Any], key_id: str) -> None:
-    """Say in a key file's contents that the ledger is under the token key `key_id` now."""
-    document["token_key"] = key_id
-    if document.get("token_key_next") == key_id:
-        del document["token_key_next"]
-
-
-def _with_signing_key(document: dict[str, Any]) -> None:
-    document.setdefault("signing_key", key_file.new_key())
+    return Ed25519PrivateKey.from_private_bytes(key_of(document, "signing_key", path))
 
 
 def _fingerprint(key: bytes) -> str:

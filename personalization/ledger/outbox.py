@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from personalization.ledger.ledger import Ledger
 
 CHUNK = 5_000
-NEVER_SENT = ("planned", "cut")
+NEVER_SENT = ("planned", "cut")  # a row stays `cut` only where a version before migration 0012 left it
 ON_ITS_WAY = ("in_flight", "uncertain")
 _T = TypeVar("_T")
 

@@ -39,18 +39,6 @@ class AdapterContract(Kills):
         """The other side, empty, reachable as the shop's program says."""
         raise NotImplementedError
 
-    def held(self, platform: Any) -> dict[str, dict[str, Any]]:
-        """Field values by address, of every contact that holds any of ours."""
-        raise NotImplementedError
-
-    def opted_out(self, platform: Any) -> set[str]:
-        """Addresses that the platform was told to mail no more."""
-        raise NotImplementedError
-
-    def touched(self, platform: Any) -> int:
-        """A number that grows with anything that reaches the platform."""
-        raise NotImplementedError
-
     def wanted(self, shop: Shop) -> dict[str, dict[str, Any]]:
         return shop.wanted()
 

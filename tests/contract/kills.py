@@ -41,19 +41,22 @@ def open_shop(contract: Any, root: Path) -> Shop:
 
 
 class Kills:
-    """Part of `AdapterContract`, which says what the methods without a body are."""
+    """Part of `AdapterContract`. The first methods are what each platform's tests say of it."""
 
     destination: str
     settings: str | None
     customers: int
 
     def held(self, platform: Any) -> dict[str, dict[str, Any]]:
+        """Field values by address, of every contact that holds any of ours."""
         raise NotImplementedError
 
     def opted_out(self, platform: Any) -> set[str]:
+        """Addresses that the platform was told to mail no more."""
         raise NotImplementedError
 
     def touched(self, platform: Any) -> int:
+        """A number that grows with anything that reaches the platform."""
         raise NotImplementedError
 
     def wanted(self, shop: Shop) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,8 @@ from personalization.errors import KeyFileError, LedgerError
 from personalization.ledger import ConsentEvent, Keyring, Ledger, VaultItem, key_file
 from personalization.ledger.consent_event import canonical_json
 from personalization.ledger.inbox_event import Arrival
-from personalization.ledger.keys import add_token_key, verify_signature
+from personalization.ledger.key_document import add_token_key
+from personalization.ledger.keys import verify_signature
 from personalization.ledger.retoken import NOT_OURS, TOKENS
 from personalization.ledger.schema import Instant, metadata
 from personalization.ledger.token_key import OlderLedger, TokenKeyReplaced

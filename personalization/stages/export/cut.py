@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from personalization.ledger import Ledger, customer_consent
 from personalization.ledger.token_key import require_current
 from personalization.program.models import Purpose
+from personalization.stages.export import cut_queries as queries
 
 CONTACTS = pa.schema(
     [("key", pa.string()), ("purpose", pa.string()), ("customer_token", pa.string()), ("address_token", pa.string())]
@@ -206,7 +207,7 @@ class Cut:
         """
         with self.tables(tokens=pa.table({"identifier_token": tokens})):
             return self.engine.sql(f"""
-                with {_IDENTIFIERS}
+                with {queries.IDENTIFIERS}
                 select * from {contacts} semi join identifiers on identifier_token = address_token
                 union
                 select * from {contacts} semi join identifiers on identifier_token = customer_token
@@ -215,7 +216,7 @@ class Cut:
     def identifiers(self, tokens: pa.Array | pa.ChunkedArray) -> list[str]:
         """All identifiers of the people who have one of some, or whom one of them covers."""
         with self.tables(tokens=pa.table({"identifier_token": tokens})):
-            found = self.engine.sql(f"with {_IDENTIFIERS} select identifier_token from identifiers order by all")  # noqa: S608
+            found = self.engine.sql(f"with {queries.IDENTIFIERS} select identifier_token from identifiers order by all")  # noqa: S608
             return found.to_arrow_table()["identifier_token"].to_pylist()
 
     @contextmanager
@@ -248,7 +249,7 @@ class Cut:
             withdrawn = self.ledger.consent.ever_out(purpose, connection=snapshot)
             out = pa.chunked_array([*suppressed.chunks, withdrawn], pa.string())
             with self.tables(granted=_column(granted), out=_column(out), these=these):
-                found.append(self.engine.sql(_DOUBTFUL).to_arrow_table().cast(contacts.schema))
+                found.append(self.engine.sql(queries.DOUBTFUL).to_arrow_table().cast(contacts.schema))
         return pa.concat_tables(found)
 
     @cached_property
@@ -282,9 +283,9 @@ class Cut:
             identifiers=pa.concat_tables([identifiers, covering]),
             suppressed=self.ledger.suppressions.snapshot(connection=snapshot),
         ):
-            stopped = self.engine.sql(_STOPPED).to_arrow_table()
+            stopped = self.engine.sql(queries.STOPPED).to_arrow_table()
             with self.tables(stopped=stopped):
-                asked = self.engine.sql(_ASKED).to_arrow_table()["token"]
+                asked = self.engine.sql(queries.ASKED).to_arrow_table()["token"]
         states = []
         for purpose in pc.unique(wanted["purpose"]).to_pylist():
             consent = self._consent(purpose, asked, snapshot)
@@ -298,7 +299,7 @@ class Cut:
             states=pa.concat_tables(states),
             unasked=pa.table({"purpose": pa.array(without_asking, pa.string())}),
         ):
-            return self.engine.sql(_BLOCKED).to_arrow_table().cast(BLOCKED)
+            return self.engine.sql(queries.BLOCKED).to_arrow_table().cast(BLOCKED)
 
     def _consent(self, purpose: str, asked: pa.ChunkedArray, snapshot: Connection) -> pa.Table:
         """The snapshot of a purpose, at least of some identifiers: of few it is read one by one, of many as a whole."""
@@ -363,84 +364,6 @@ class Cut:
                 union
                 select identifier_token, key from own
             """).to_arrow_table()
-
-
-_IDENTIFIERS = """
-    people as (
-        select customer_token from identity join tokens using (identifier_token)
-        union
-        select customer_token from covers join tokens using (identifier_token)
-        union
-        select identifier_token from tokens
-    ),
-    identifiers as (
-        select identifier_token from identity join people using (customer_token)
-        union
-        select customer_token from people
-    )
-"""
-
-# What is looked at of identities and grants is first narrowed to these contacts, who may be few of many.
-_DOUBTFUL = """
-    with tokens as (
-        from these select customer_token as token
-        union
-        from these select address_token
-    ),
-    agreed as (from granted semi join tokens using (token)),
-    known as (from identity semi join tokens on token = identifier_token),
-    out_people as (
-        select coalesce(i.customer_token, o.token) as person
-        from out o left join identity i on i.identifier_token = o.token
-        union all
-        from covers select customer_token
-        union all
-        from out
-    )
-    select distinct t.*
-    from these t
-    left join known c on c.identifier_token = t.customer_token
-    left join known a on a.identifier_token = t.address_token
-    where not coalesce(
-        coalesce(c.customer_token, t.customer_token) = t.customer_token
-        and a.customer_token = t.customer_token
-        and (t.customer_token in (from agreed) or t.address_token in (from agreed))
-        and t.customer_token not in (from out_people)
-        and t.address_token not in (from out_people),
-        false
-    )
-"""
-
-_STOPPED = """
-    select i.customer_token as key, min(s.reason) as reason
-    from identifiers i join suppressed s using (identifier_token)
-    group by i.customer_token
-"""
-
-# whose consent matters still: a suppressed contact is stopped whatever its person agreed to
-_ASKED = """
-    with others as (from identifiers where customer_token not in (select key from stopped))
-    select identifier_token as token from others
-    union
-    select customer_token from others
-"""
-
-_BLOCKED = """
-    select
-        w.key,
-        case
-            when s.reason is not null then 'suppressed: ' || s.reason
-            when c.state = 'withdrawn' then 'withdrawn'
-            else 'no_consent'
-        end as reason,
-        s.reason is not null or coalesce(c.state = 'withdrawn', false) as opted_out
-    from wanted w
-    left join stopped s using (key)
-    left join states c on c.customer_token = w.key and c.purpose = w.purpose
-    where s.reason is not null
-        or c.state = 'withdrawn'
-        or (c.state is null and w.purpose not in (select purpose from unasked))
-"""
 
 
 def with_erased(contacts: list[Contact], erased: Erased, tokens: Collection[str]) -> list[Contact]:
