@@ -58,6 +58,7 @@ def noting_server(certificate: Path | None = None) -> Iterator[Noting]:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         scheme = "https"
     server.daemon_threads = True
+    # clients that refuse the certificate break off, as they should: nothing to print
     server.handle_error = lambda *arguments: None  # type: ignore[method-assign]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -72,7 +72,8 @@ class Guarded:
     def send(self, batch: Batch) -> Sent:
         with _without_addresses(batch), understood():
             sent = self._adapter.send(batch)
-        return replace(sent, outcomes=_hidden(sent.outcomes, batch), refused=_hidden_error(sent.refused, batch))
+        refused = _hidden_error(sent.refused, batch) if sent.refused else None
+        return replace(sent, outcomes=_hidden(sent.outcomes, batch), refused=refused)
 
     def collect(self, receipt: str, batch: Batch) -> list[Outcome] | None:
         with _without_addresses(batch), understood():
@@ -133,7 +134,7 @@ def _without_addresses(batch: Batch) -> Iterator[None]:
     except Lost as lost:
         raise type(lost)(_hide(lost.reason, _addresses(batch))) from None
     except DestinationError as refused:
-        raise _hidden_error(refused, batch) from None  # type: ignore[misc]
+        raise _hidden_error(refused, batch) from None
 
 
 def _hidden(outcomes: Sequence[Outcome], batch: Batch) -> list[Outcome]:
@@ -147,9 +148,7 @@ def _hidden(outcomes: Sequence[Outcome], batch: Batch) -> list[Outcome]:
     ]
 
 
-def _hidden_error(error: DestinationError | None, batch: Batch) -> DestinationError | None:
-    if error is None:
-        return None
+def _hidden_error(error: DestinationError, batch: Batch) -> DestinationError:
     return type(error)(_hide(error.message, _addresses(batch)), at=error.at, hint=error.hint)
 
 
