@@ -128,7 +128,7 @@ class ActiveCampaignSandbox(PlatformSandbox):
 
     def show_list(self, keys: tuple[str, ...], query: QueryParams, body: Any) -> Answer:
         if keys[0] not in self.account.lists:
-            raise Refused(404, f"No Result found for List with id {keys[0]}")
+            raise Refused(404, f"No Result found for _List with id {keys[0]}")
         return Answer(200, {"list": self.account.lists[keys[0]]})
 
     def delete_list(self, keys: tuple[str, ...], query: QueryParams, body: Any) -> Answer:
@@ -151,8 +151,8 @@ class ActiveCampaignSandbox(PlatformSandbox):
 
     def sync(self, keys: tuple[str, ...], query: QueryParams, body: Any) -> Answer:
         given = body.get("contact") or {}
-        contact, new = self.account.upsert(given.get("email"), given.get("fieldValues") or [])
-        return Answer(201 if new else 200, self._with_values(contact))
+        contact, _ = self.account.upsert(given.get("email"), given.get("fieldValues") or [])
+        return Answer(201, self._with_values(contact))  # the only status of the published document, new or not
 
     def list_campaigns(self, keys: tuple[str, ...], query: QueryParams, body: Any) -> Answer:
         found = self.reports.campaigns()

@@ -90,7 +90,7 @@ class Account:
         key = self._next("fields")
         field = {"id": key, "title": title, "type": kind, "perstag": tag, "defval": None, "fieldRels": []}
         self._store.put("fields", key, field)
-        return {"fieldOptions": [], "fieldRels": [], "field": self._shown_field(field)}
+        return {"fieldOptions": [], "fieldRels": [], "fields": [self._shown_field(field)], "meta": {"total": "1"}}
 
     def delete_field(self, key: str) -> None:
         """Its values are gone with it."""
@@ -102,14 +102,19 @@ class Account:
             self._store.put("contacts", contact["id"], {**contact, "values": values})
 
     def relate(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        field, list_id = str(body.get("field", "")), str(body.get("relid", ""))
+        """A field on a list. Numbers here; lists of relations show them as texts."""
+        if not isinstance(body.get("field"), int) or not isinstance(body.get("relid"), int):
+            raise Refused(422, title="field and relid must be integers.", code="field_invalid")
+        field, list_id = str(body["field"]), str(body["relid"])
         if field not in self.fields:
             raise Refused(422, title="The related field does not exist.", code="related_missing")
-        relation = {"id": self._next("relations"), "field": field, "relid": list_id, "dorder": "0", "cdate": _now()}
+        relation = {"field": field, "relid": list_id, "dorder": "0", "cdate": _now(), "links": []}
+        relation["id"] = self._next("relations")
         self._store.put("relations", relation["id"], relation)
         known = self.fields[field]
         self._store.put("fields", field, {**known, "fieldRels": [*known["fieldRels"], relation]})
-        return relation
+        shown = {name: value for name, value in relation.items() if name != "dorder"}
+        return {**shown, "field": int(field), "relid": int(list_id)}
 
     def find(self, address: str) -> dict[str, Any] | None:
         key = self._by_address.get(address.strip().lower())
@@ -158,7 +163,8 @@ class Account:
         if status not in ("1", "2"):
             raise Refused(400, "Invalid status")
         self._put_on_list(contact, list_id, status, _now())
-        return {"contact": key, "list": list_id, "status": status, "sdate": _now(), "id": f"{key}0{list_id}"}
+        shown = {"contact": key, "list": list_id, "status": int(status), "sdate": _now(), "id": f"{key}0{list_id}"}
+        return {**shown, "form": None, "seriesid": "0", "unsubreason": "", "sourceid": "3", "links": {}}
 
     def leave(self, address: str, status: str, at: str) -> None:
         """A recipient unsubscribes from all lists, or bounces."""
@@ -197,7 +203,13 @@ class Account:
 
     def shown_values(self, contact: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [
-            {"id": f"{contact['id']}0{key}", "contact": contact["id"], "field": key, "value": value}
+            {
+                "id": f"{contact['id']}0{key}",
+                "contact": contact["id"],
+                "field": key,
+                "value": value,
+                "owner": contact["id"],
+            }
             for key, value in contact["values"].items()
         ]
 

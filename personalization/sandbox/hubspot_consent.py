@@ -98,7 +98,7 @@ class Consent:
             elif not _ADDRESS.fullmatch(address):
                 problem = Refused(400, "VALIDATION_ERROR", f"{address} is not a valid email address")
             if problem:
-                errors.append({**problem.entry(subscriberIdString=[address]), "errors": [], "links": {}})
+                errors.append(problem.entry(subscriberIdString=[address]))
                 continue
             results.append(self._set(address, number, one))
         return batch(results, errors, status=200)
@@ -123,18 +123,16 @@ class Consent:
 
     def _status(self, address: str, number: int) -> dict[str, Any]:
         kept = self._store.get("statuses", f"{address} {number}") or {"status": "NOT_SPECIFIED", "timestamp": moment()}
-        return {
+        shown = {
             "channel": "EMAIL",
             "source": "Public status API" if "at" in kept else "Not specified",
             "status": kept["status"],
             "subscriberIdString": address,
             "subscriptionId": number,
             "subscriptionName": SUBSCRIPTIONS[number],
-            "legalBasis": kept.get("legalBasis"),
-            "legalBasisExplanation": None,
-            "setStatusSuccessReason": None,
             "timestamp": kept["timestamp"],
         }
+        return {**shown, "legalBasis": kept["legalBasis"]} if kept.get("legalBasis") else shown  # never null
 
     def _wide(self, address: str) -> list[dict[str, Any]]:
         if not self._store.get("opted_out_of_all", address):

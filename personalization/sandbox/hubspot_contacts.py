@@ -102,7 +102,10 @@ class Contacts:
         found = self._find(key, str(one["id"]))
         values = _properties(one)
         contact = self._change(found, values) if found else self._create({**values, key: str(one["id"])})
-        return {**self._written(one, contact), "new": not found}
+        shown = self._written(one, contact)
+        # null is for other answers: here the published document has texts only
+        properties = {name: "" if value is None else value for name, value in shown["properties"].items()}
+        return {**shown, "properties": properties, "new": not found}
 
     def _read(self, inputs: list[Any], body: Mapping[str, Any]) -> Answer:
         key = body.get("idProperty")

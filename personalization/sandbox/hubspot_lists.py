@@ -121,7 +121,8 @@ class Lists:
         added = [one for one in map(str, adding) if one in contacts and one not in members]
         removed = [one for one in map(str, removing) if one in members]
         self._store.put("members", number, sorted((members | set(added)) - set(removed)))
-        return {"recordIdsAdded": added, "recordIdsRemoved": removed, "recordIdsMissing": missing}
+        # `records…` is no slip of ours: so it is in the published document (MembershipsUpdateResponse)
+        return {"recordsIdsAdded": added, "recordIdsRemoved": removed, "recordIdsMissing": missing}
 
 
 def _shown(known: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:

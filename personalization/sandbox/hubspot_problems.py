@@ -30,8 +30,9 @@ class Refused(Exception):
         return Answer(self.status, body)
 
     def entry(self, **context: list[str]) -> dict[str, Any]:
-        """As one of the errors of a 207, or of a 200."""
-        return {"status": "error", "category": self.category, "message": self.message, "context": context}
+        """As one of the errors of a 207, or of a 200: all of `StandardError` that is required."""
+        told = {"status": "error", "category": self.category, "message": self.message, "context": context}
+        return {**told, "errors": [], "links": {}}
 
 
 def invalid_values(problems: Sequence[tuple[str, str, str]]) -> Refused:

@@ -116,7 +116,7 @@ class SalesforceSandbox(PlatformSandbox):
         except ValueError:
             return Refused(400, "The body is not JSON", 10001).answer
         if path == "/v2/token":
-            return self._token(body)
+            return self._token(body, f"{request.url.scheme}://{request.url.netloc}/")
         self._work()
         try:
             for name, pattern in _ROUTES.items():
@@ -131,17 +131,20 @@ class SalesforceSandbox(PlatformSandbox):
     def _lets_in(self, token: str) -> bool:
         return self._tokens.get(token, 0.0) > time.time()
 
-    def _token(self, body: Any) -> Answer:
+    def _token(self, body: Any, here: str) -> Answer:
         body = body if isinstance(body, dict) else {}
         if body.get("grant_type") != "client_credentials":
             return Answer(400, {"error": "unsupported_grant_type", "error_description": "Unsupported grant type."})
         if body.get("client_secret") != self._secret or not body.get("client_id"):
             said = "Invalid client ID. Use the client ID in Marketing Cloud Installed Packages."
             return Answer(401, {"error": "invalid_client", "error_description": said, "error_uri": ""})
+        if not isinstance(body.get("account_id", 0), int):
+            return Answer(400, {"error": "invalid_request", "error_description": "account_id must be a number."})
         token = uuid.uuid4().hex
         self._tokens[token] = time.time() + TOKEN_SECONDS
         shown = {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS}
-        return Answer(200, {**shown, "scope": "data_extensions_read data_extensions_write list_and_subscribers_write"})
+        shown |= {"scope": "data_extensions_read data_extensions_write list_and_subscribers_write"}
+        return Answer(200, {**shown, "soap_instance_url": here, "rest_instance_url": here})
 
     def _route(self, name: str, request: Request, parts: list[str], body: Any) -> Answer:
         method, query = request.method, request.query_params
@@ -254,9 +257,15 @@ class SalesforceSandbox(PlatformSandbox):
         return Answer(200, {**body, "requestId": number})
 
     def _delete_contacts(self, body: Any) -> Answer:
-        for key in (body or {}).get("values") or []:
+        body = body if isinstance(body, dict) else {}
+        keys = body.get("values")
+        if not isinstance(keys, list) or body.get("DeleteOperationType") != "ContactAndAttributes":
+            raise Refused(400, "values and DeleteOperationType are required", 10001)
+        for key in keys:
             self.store.delete("subscribers", key)
-        return Answer(200, {"operationInitiated": True, "operationID": 1, "hasErrors": False})
+        numbers = {name: str(uuid.uuid4()) for name in ("requestServiceMessageID", "serviceMessageID")}
+        told = {"operationInitiated": True, "operationID": 1, "hasErrors": False, "resultMessages": []}
+        return Answer(200, {**told, **numbers, "responseDateTime": "2026-11-25T00:00:00.00-06:00"})
 
 
 def _unknown(number: str) -> Answer:

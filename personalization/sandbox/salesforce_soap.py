@@ -1,4 +1,8 @@
-"""SOAP of the Salesforce sandbox: subscribers are created, updated and retrieved; rows are deleted."""
+"""SOAP of the Salesforce sandbox: subscribers are created, updated and retrieved; rows are deleted.
+
+Requests must be as the WSDL says. Answers are in the form of those that the SDK of Accenture keeps for its tests
+(sfmc-sdk, test/resources/soap.js).
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,14 @@ from xml.sax.saxutils import escape
 from personalization.sandbox.answers import Answer
 from personalization.sandbox.salesforce_data import DataExtensions
 from personalization.sandbox.salesforce_tracking import Tracking
+from personalization.sandbox.salesforce_wsdl import PARTNER, misfit
 from personalization.sandbox.store import Store
 
 PAGE, MOST = 2500, 50
 STATUSES = ("Active", "Bounced", "Held", "Unsubscribed")
-_TAG = "{http://exacttarget.com/wsdl/partnerAPI}"
+_TAG = PARTNER
+_NO_KEYS = '<PartnerKey xsi:nil="true" /><ObjectID xsi:nil="true" />'
+_SECURITY = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
 
 
 class Soap:
@@ -39,12 +46,13 @@ class Soap:
             return _fault("Bad Request")
         token = envelope.find(".//{http://exacttarget.com}fueloauth")
         if token is None or not self._lets_in(token.text or ""):
-            return _fault("Token Expired")
+            return _fault("Token Expired", f'<faultcode xmlns:q0="{_SECURITY}">q0:Security</faultcode>')
         handlers = {"CreateRequest": self._create, "DeleteRequest": self._delete, "RetrieveRequestMsg": self._retrieve}
         for name, handler in handlers.items():
             request = envelope.find(f".//{_TAG}{name}")
             if request is not None:
-                return _envelope(handler(request))
+                problem = misfit(request)
+                return _fault(problem) if problem else _envelope(handler(request))
         return _fault("Unknown request")
 
     def _create(self, request: Element) -> str:
@@ -64,7 +72,9 @@ class Soap:
                 problem = ("The subscriber is already on the list", 12014)
             else:
                 self._store.put("subscribers", key, {"key": key, "address": address, "status": status})
-            results.append(_result(place, problem, "Updated Subscriber." if known else "Created Subscriber."))
+            shown = f"<EmailAddress>{escape(address)}</EmailAddress><SubscriberKey>{escape(key)}</SubscriberKey>"
+            more = f'<NewID>0</NewID><Object xsi:type="Subscriber">{_NO_KEYS}{shown}</Object>'
+            results.append(_result(place, problem, "Updated Subscriber." if known else "Created Subscriber.", more))
         return _response("CreateResponse", results)
 
     def _delete(self, request: Element) -> str:
@@ -72,7 +82,9 @@ class Soap:
         for place, one in enumerate(request.findall(f"{_TAG}Objects")):
             keys = {_text(key, "Name"): _text(key, "Value") for key in one.findall(f".//{_TAG}Key")}
             gone = self._data.delete_row(_text(one, "CustomerKey"), keys)
-            results.append(_result(place, None if gone else ("Row not found", 68001), "Deleted DataExtensionObject"))
+            problem = None if gone else ("Row not found", 68001)
+            more = f'<Object xsi:type="DataExtensionObject">{_NO_KEYS}</Object>'
+            results.append(_result(place, problem, "Deleted DataExtensionObject", more))
         return _response("DeleteResponse", results)
 
     def _retrieve(self, request: Element) -> str:
@@ -80,18 +92,20 @@ class Soap:
         kind = _text(request, "ObjectType")
         if continued:
             kind, found = self._left.pop(continued, ("", []))
-        elif kind == "Subscriber":
-            found = self._subscribers(request)
         else:
-            rows = self._tracking.retrieve(kind, _conditions(request))
+            asked = [one.text for one in request.findall(f".//{_TAG}Properties")]
+            subscribers = kind == "Subscriber"
+            rows = self._subscribers(request) if subscribers else self._tracking.retrieve(kind, _conditions(request))
             if rows is None:
-                return _retrieved(f"Error: Invalid ObjectType {kind}", str(uuid.uuid4()), "")
-            found = rows
+                told = f"Error: Unable to find a handler for object type: {kind}. Object types are case-sensitive"
+                return _retrieved(told, str(uuid.uuid4()), "")
+            found = [{name: value for name, value in row.items() if name in asked} for row in rows]
         number = str(uuid.uuid4())
         if len(found) > PAGE:
             self._left[number] = (kind, found[PAGE:])
         shown = "".join(
-            f'<Results xsi:type="{kind}">{"".join(f"<{n}>{escape(v)}</{n}>" for n, v in one.items())}</Results>'
+            f'<Results xsi:type="{kind}">{_NO_KEYS}'
+            f"{''.join(f'<{n}>{escape(v)}</{n}>' for n, v in one.items())}</Results>"
             for one in found[:PAGE]
         )
         return _retrieved("MoreDataAvailable" if number in self._left else "OK", number, shown)
@@ -122,18 +136,19 @@ def _retrieved(overall: str, number: str, shown: str) -> str:
     )
 
 
-def _result(place: int, problem: tuple[str, int] | None, message: str) -> tuple[bool, str]:
+def _result(place: int, problem: tuple[str, int] | None, message: str, more: str) -> tuple[bool, str]:
     code = "Error" if problem else "OK"
     said = escape(problem[0] if problem else message)
     error = f"<ErrorCode>{problem[1]}</ErrorCode>" if problem else ""
     return problem is None, (
         f"<Results><StatusCode>{code}</StatusCode><StatusMessage>{said}</StatusMessage>"
-        f"<OrdinalID>{place}</OrdinalID>{error}</Results>"
+        f"<OrdinalID>{place}</OrdinalID>{error}{more}</Results>"
     )
 
 
 def _response(name: str, results: list[tuple[bool, str]]) -> str:
-    overall = "OK" if all(fine for fine, _ in results) else "Has Errors"
+    fine = {one for one, _ in results}
+    overall = "OK" if fine == {True} else "Has Errors" if fine == {True, False} else "Error"
     body = "".join(text for _, text in results)
     return (
         f'<{name} xmlns="http://exacttarget.com/wsdl/partnerAPI">{body}<RequestID>{uuid.uuid4()}</RequestID>'
@@ -150,10 +165,8 @@ def _envelope(body: str, status: int = 200) -> Answer:
     return Answer(status, text.encode(), {"Content-Type": "text/xml; charset=utf-8"})
 
 
-def _fault(words: str) -> Answer:
-    return _envelope(
-        f"<soap:Fault><faultcode>soap:Client</faultcode><faultstring>{words}</faultstring></soap:Fault>", 500
-    )
+def _fault(words: str, code: str = "<faultcode>soap:Client</faultcode>") -> Answer:
+    return _envelope(f"<soap:Fault>{code}<faultstring>{escape(words)}</faultstring></soap:Fault>", 500)
 
 
 def _text(element: Element, name: str) -> str:

@@ -45,13 +45,15 @@ class Tracking:
 
 
 def _shown(kind: str, event: Mapping[str, Any]) -> dict[str, str]:
-    row = {"SubscriberKey": event["address"], "SendID": event["campaign"], "EventDate": _text(event["at"])}
-    row |= {"BatchID": "1", "EventType": kind.removesuffix("Event")}
+    """In the order of the WSDL."""
+    type_of = {"UnsubEvent": "Unsubscribe", "BounceEvent": "HardBounce" if event.get("hard") else "SoftBounce"}
+    row = {"SendID": event["campaign"], "SubscriberKey": event["address"], "EventDate": _text(event["at"])}
+    row |= {"EventType": type_of.get(kind, kind.removesuffix("Event")), "BatchID": "1"}
     if kind == "ClickEvent":
         row["URL"] = event["url"]
     if kind == "BounceEvent":
-        row["BounceCategory"] = "Hard bounce" if event["hard"] else "Soft bounce"
-        row |= {"BounceType": "immediate", "SMTPCode": "550" if event["hard"] else "452"}
+        row["SMTPCode"] = "550" if event["hard"] else "452"
+        row |= {"BounceCategory": "Hard bounce" if event["hard"] else "Soft bounce", "BounceType": "immediate"}
     return row
 
 

@@ -101,8 +101,8 @@ def set_status(sandbox: Sandbox, address: str, state: str, key: str | None = Non
         sandbox,
         '<CreateRequest xmlns="http://exacttarget.com/wsdl/partnerAPI"><Options><SaveOptions><SaveOption>'
         "<PropertyName>*</PropertyName><SaveAction>UpdateAdd</SaveAction></SaveOption></SaveOptions></Options>"
-        f'<Objects xsi:type="Subscriber"><SubscriberKey>{key or address}</SubscriberKey>'
-        f"<EmailAddress>{address}</EmailAddress><Status>{state}</Status></Objects></CreateRequest>",
+        f'<Objects xsi:type="Subscriber"><EmailAddress>{address}</EmailAddress>'
+        f"<SubscriberKey>{key or address}</SubscriberKey><Status>{state}</Status></Objects></CreateRequest>",
     )
 
 

@@ -175,11 +175,30 @@ def test_nobody_is_made_by_a_removal_or_an_opt_out(shop: Shop, sandbox: Sandbox)
     assert not {address(3), address(4)} & contacts(sandbox).keys()
 
 
+@pytest.mark.parametrize("form", ["fields", "field"])
+def test_a_field_that_was_made_is_found_in_either_form_of_the_answer(shop: Shop, sandbox: Sandbox, form: str) -> None:
+    """The published document shows `fields`, as in a list; clients of third parties read `field`."""
+    call(sandbox, "POST", "/fields", json={"field": {"title": "Stand-in", "type": "text"}})
+    made = {"id": "1", "perstag": "CAMPAIGN"}
+    body = {"fields": [{"id": "9", "perstag": "NOT_OURS"}, made]} if form == "fields" else {"field": made}
+    sandbox.fault("status", path="/fields", method="POST", status=201, body=body)
+    assert export(shop).acked == 8
+    assert {row["values"]["STAND-IN"] for row in contacts(sandbox).values()} == {"december"}
+
+
+def test_a_field_that_was_made_and_is_not_shown_is_named(shop: Shop, sandbox: Sandbox) -> None:
+    sandbox.fault("status", path="/fields", method="POST", status=201, body={"fields": []})
+    with pytest.raises(ExportError, match=r"took the custom field \w+, but does not show it"):
+        export(shop)
+    assert export(shop).acked == 8
+
+
 # --- what belongs to others, and clearing ----------------------------------------------------------------------------
 
 
 def test_fields_of_others_survive(shop: Shop, sandbox: Sandbox) -> None:
-    field = call(sandbox, "POST", "/fields", json={"field": {"title": "City", "type": "text"}}).json()["field"]["id"]
+    made = call(sandbox, "POST", "/fields", json={"field": {"title": "City", "type": "text"}})
+    field = made.json()["fields"][0]["id"]
     values = [{"field": field, "value": "Turin"}]
     call(sandbox, "POST", "/contact/sync", json={"contact": {"email": address(3), "fieldValues": values}})
     export(shop)

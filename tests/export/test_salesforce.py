@@ -109,6 +109,19 @@ def shrink(sandbox: Sandbox, column: str, length: int) -> None:
     call(sandbox, "POST", path, json={"fields": [{**found, "length": length}]}).raise_for_status()
 
 
+@pytest.mark.parametrize("said", ["Complete", "Completed"])
+def test_only_the_documented_ends_end_a_request_for_later(tmp_path: Path, sandbox: Sandbox, said: str) -> None:
+    """The example of the status call says Complete, its table Completed; another word is not the end of it."""
+    shop = opened(tmp_path, MANY)
+    for word in ("Queued", said):
+        body = {"status": {"requestStatus": word, "hasErrors": False}, "requestId": "1"}
+        sandbox.fault("status", path="/data/v1/async/.*/status", status=200, body=body)
+    books = export(shop, clock=HURRIED).books
+    assert (books.acked, books.rejected) == (MANY, 0)
+    asked = [one for one in sandbox.request_log() if one["path"].endswith("/status")]
+    assert len(asked) == 2
+
+
 @pytest.mark.slow
 def test_one_row_that_does_not_fit_does_not_hold_up_the_others(shop: Shop, sandbox: Sandbox) -> None:
     setup_destination(shop.runtime, "salesforce")
@@ -234,6 +247,12 @@ def test_a_token_is_used_by_the_next_process_too(shop: Shop, sandbox: Sandbox) -
     assert token_requests(sandbox) == 1
     (file,) = (shop.root / "var" / "tokens").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_business_unit_is_asked_for_by_its_number(shop: Shop, sandbox: Sandbox) -> None:
+    """`account_id` is a number in the documents; the sandbox takes nothing else."""
+    shop.edit("destinations", "subdomain: sandbox", 'subdomain: sandbox\n    account_id: "510001"')
+    assert export(shop).books.acked == 8
 
 
 def test_a_refused_token_is_renewed_once(shop: Shop, sandbox: Sandbox) -> None:

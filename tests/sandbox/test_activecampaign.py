@@ -28,7 +28,8 @@ def platform(server: Sandbox) -> Sandbox:
 
 
 def field(platform: Sandbox, title: str = "Offer", kind: str = "text") -> int:
-    return int(call(platform, "POST", "/fields", json={"field": {"title": title, "type": kind}}).json()["field"]["id"])
+    answer = call(platform, "POST", "/fields", json={"field": {"title": title, "type": kind}})
+    return int(answer.json()["fields"][0]["id"])
 
 
 def run_import(platform: Sandbox, *entries: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def test_an_import_subscribes_nobody_again_but_contact_lists_do(platform: Sandbo
     run_import(platform, entry)
     key = int(contacts(platform)["a@example.com"]["id"])
     body = {"contactList": {"contact": key, "list": 1, "status": 2}}
-    assert call(platform, "POST", "/contactLists", json=body).json()["contactList"]["status"] == "2"
+    assert call(platform, "POST", "/contactLists", json=body).json()["contactList"]["status"] == 2
     run_import(platform, entry)
     assert contacts(platform)["a@example.com"]["status"] == "2"
     body["contactList"]["status"] = 1
@@ -119,7 +120,7 @@ def test_sync_writes_by_address_and_puts_nobody_on_a_list(platform: Sandbox) -> 
     body = {"contact": {"email": "A@example.com", "fieldValues": [{"field": number, "value": "X"}]}}
     first = call(platform, "POST", "/contact/sync", json=body)
     again = call(platform, "POST", "/contact/sync", json=body)
-    assert (first.status_code, again.status_code) == (201, 200)
+    assert (first.status_code, again.status_code) == (201, 201), "the only status of the published document"
     assert first.json()["contact"]["id"] == again.json()["contact"]["id"]
     assert again.json()["fieldValues"][0]["value"] == "X"
     assert contacts(platform)["a@example.com"]["status"] is None
@@ -142,6 +143,17 @@ def test_fields_have_types_and_names_of_their_own(platform: Sandbox) -> None:
         assert call(platform, "POST", "/fields", json={"field": wrong}).status_code == 422
     call(platform, "DELETE", f"/fields/{number}")
     assert contacts(platform)["a@x.com"]["values"] == {}
+
+
+def test_a_field_is_put_on_a_list_by_numbers(platform: Sandbox) -> None:
+    number = field(platform)
+    wrong = {"fieldRel": {"field": str(number), "relid": "1"}}
+    assert call(platform, "POST", "/fieldRels", json=wrong).status_code == 422
+    answer = call(platform, "POST", "/fieldRels", json={"fieldRel": {"field": number, "relid": 1}})
+    made = answer.json()["fieldRel"]
+    assert (answer.status_code, made["field"], made["relid"], made["links"]) == (201, number, 1, [])
+    (listed,) = call(platform, "GET", "/fields").json()["fieldRels"]
+    assert (listed["field"], listed["relid"], listed["id"]) == (str(number), "1", made["id"])
 
 
 def test_what_is_not_there(platform: Sandbox) -> None:

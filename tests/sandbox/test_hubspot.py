@@ -120,7 +120,8 @@ def test_addresses_and_unique_values_are_there_once(sandbox: Sandbox) -> None:
 
 def test_an_empty_text_clears(sandbox: Sandbox) -> None:
     upsert(sandbox, one("a", "1", email=ADA, score="0.5"))
-    upsert(sandbox, one("a", "1", score=""))
+    cleared = upsert(sandbox, one("a", "1", score="")).json()["results"][0]
+    assert cleared["properties"]["score"] == "", "upserts show texts only (SimplePublicUpsertObject)"
     answer = call(sandbox, "GET", f"{CONTACTS}/101", properties="score")
     assert answer.json()["properties"]["score"] is None
 
@@ -132,7 +133,9 @@ def test_reading_a_batch_names_who_is_not_there(sandbox: Sandbox) -> None:
     answer = call(sandbox, "POST", f"{CONTACTS}/batch/read", body)
     assert answer.status_code == 207
     assert [result["properties"]["email"] for result in answer.json()["results"]] == [ADA]
-    assert answer.json()["errors"][0]["context"] == {"ids": ["9"]}
+    (error,) = answer.json()["errors"]
+    assert error["context"] == {"ids": ["9"]}
+    assert {"category", "context", "errors", "links", "message", "status"} == set(error), "StandardError requires them"
 
 
 def test_pages(sandbox: Sandbox) -> None:
@@ -167,6 +170,15 @@ def test_errors_of_opt_outs_come_inside_of_a_200(sandbox: Sandbox) -> None:
     assert (len(answer.json()["results"]), answer.json()["numErrors"]) == (1, 1)
 
 
+def test_a_status_shows_no_null(sandbox: Sandbox) -> None:
+    """Nothing of `PublicStatus` may be null; what is not known is left out."""
+    body = {"channel": "EMAIL", "statusState": "UNSUBSCRIBED", "subscriptionId": 1001, "legalBasis": "NON_GDPR"}
+    (written,) = call(sandbox, "POST", f"{CONSENT}/statuses/{ADA}", body).json()["results"]
+    shown = call(sandbox, "GET", f"{CONSENT}/statuses/{ADA}", channel="EMAIL").json()["results"]
+    assert written["legalBasis"] == "NON_GDPR"
+    assert all(value is not None for status in (written, *shown) for value in status.values())
+
+
 def test_opting_out_of_everything(sandbox: Sandbox) -> None:
     path = f"{CONSENT}/statuses/{ADA}/unsubscribe-all"
     assert call(sandbox, "GET", path, channel="EMAIL").json()["results"] == []
@@ -184,7 +196,7 @@ def test_active_lists_take_no_members(sandbox: Sandbox) -> None:
     }
     ids = {kind: answer.json()["list"]["listId"] for kind, answer in made.items()}
     added = call(sandbox, "PUT", f"/crm/v3/lists/{ids['MANUAL']}/memberships/add", ["101", "999"]).json()
-    assert added == {"recordIdsAdded": ["101"], "recordIdsRemoved": [], "recordIdsMissing": ["999"]}
+    assert added == {"recordsIdsAdded": ["101"], "recordIdsRemoved": [], "recordIdsMissing": ["999"]}
     assert call(sandbox, "PUT", f"/crm/v3/lists/{ids['DYNAMIC']}/memberships/add", ["101"]).status_code == 400
 
 

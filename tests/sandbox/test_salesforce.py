@@ -59,6 +59,11 @@ def test_tokens(sandbox: Sandbox) -> None:
     body = {"grant_type": "client_credentials", "client_id": "x", "client_secret": "wrong"}
     answer = requests.post(f"{sandbox.url}/v2/token", json=body, timeout=10)
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+    good = {**body, "client_secret": sandbox.api_key}
+    shown = requests.post(f"{sandbox.url}/v2/token", json={**good, "account_id": 7}, timeout=10).json()
+    assert {"access_token", "expires_in", "scope", "token_type", "rest_instance_url", "soap_instance_url"} == set(shown)
+    answer = requests.post(f"{sandbox.url}/v2/token", json={**good, "account_id": "7"}, timeout=10)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
     refused = requests.get(f"{sandbox.url}{READ}", headers={"Authorization": "Bearer old"}, timeout=10)
     assert (refused.status_code, refused.json()["message"]) == (401, "Not Authorized")
 
@@ -135,3 +140,65 @@ def test_a_bad_token_is_a_soap_fault(sandbox: Sandbox) -> None:
     answer = requests.post(f"{sandbox.url}/Service.asmx", data=envelope, timeout=10)
     assert (answer.status_code, "Token Expired" in answer.text) == (500, True)
     assert "Unknown request" in soap(sandbox, "<Nothing/>")
+
+
+PARTNER = 'xmlns="http://exacttarget.com/wsdl/partnerAPI"'
+SAVE_OPTION = "<PropertyName>*</PropertyName><SaveAction>UpdateAdd</SaveAction>"
+SAVE = f"<SaveOptions><SaveOption>{SAVE_OPTION}</SaveOption></SaveOptions>"
+WHO = f"<EmailAddress>{ADA}</EmailAddress><SubscriberKey>{ADA}</SubscriberKey><Status>Unsubscribed</Status>"
+
+
+def create(who: str = WHO, options: str = f"<Options>{SAVE}</Options>") -> str:
+    return f'<CreateRequest {PARTNER}>{options}<Objects xsi:type="Subscriber">{who}</Objects></CreateRequest>'
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (create(options=""), "CreateRequest lacks Options"),
+        (create(WHO.replace("EmailAddress", "Email")), "Subscriber has no element Email"),
+        (create(f"<SubscriberKey>k</SubscriberKey><EmailAddress>{ADA}</EmailAddress>"), "Subscriber are not in order"),
+        (create().replace("<PropertyName>*</PropertyName>", ""), "SaveOption lacks PropertyName"),
+        (f'<DeleteRequest {PARTNER}><Objects xsi:type="DataExtensionObject"/></DeleteRequest>', "lacks Options"),
+        (
+            f"<RetrieveRequestMsg {PARTNER}><RetrieveRequest><ContinueRequest>1</ContinueRequest></RetrieveRequest>"
+            "</RetrieveRequestMsg>",
+            "RetrieveRequest lacks ObjectType",
+        ),
+    ],
+)
+def test_soap_must_be_as_the_wsdl_says(sandbox: Sandbox, request_: str, words: str) -> None:
+    answer = soap(sandbox, request_)
+    assert "<soap:Fault>" in answer
+    assert words in answer
+    assert status(sandbox, ADA) == []
+
+
+def test_what_soap_answers(sandbox: Sandbox) -> None:
+    created = soap(sandbox, create())
+    assert "<OrdinalID>0</OrdinalID><NewID>0</NewID><Object xsi:type=" in created, "the WSDL demands a NewID"
+    failed = soap(sandbox, create(WHO.replace(ADA, "no address")))
+    assert "<ErrorCode>12002</ErrorCode><NewID>" in failed
+    assert "<OverallStatus>Error</OverallStatus>" in failed
+    query = f"<ObjectType>Subscriber</ObjectType><Properties>Status</Properties>{WHERE}"
+    shown = soap(
+        sandbox, f"<RetrieveRequestMsg {PARTNER}><RetrieveRequest>{query}</RetrieveRequest></RetrieveRequestMsg>"
+    )
+    assert "<Status>Unsubscribed</Status>" in shown
+    assert "<EmailAddress>" not in shown, "only what was asked for"
+
+
+WHERE = (
+    '<Filter xsi:type="SimpleFilterPart"><Property>EmailAddress</Property><SimpleOperator>equals</SimpleOperator>'
+    f"<Value>{ADA}</Value></Filter>"
+)
+
+
+def test_deletions_of_contacts(sandbox: Sandbox) -> None:
+    set_status(sandbox, ADA, "Active")
+    path = "/contacts/v1/contacts/actions/delete?type=keys"
+    assert call(sandbox, "POST", path, json={"values": [ADA]}).status_code == 400
+    body = {"values": [ADA], "DeleteOperationType": "ContactAndAttributes"}
+    answer = call(sandbox, "POST", path, json=body).json()
+    assert (answer["operationInitiated"], answer["hasErrors"], answer["resultMessages"]) == (True, False, [])
+    assert status(sandbox, ADA) == []

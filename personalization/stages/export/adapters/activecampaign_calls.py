@@ -13,6 +13,7 @@ from personalization.program.models import ActiveCampaignDestination
 from personalization.stages.export.adapters.activecampaign_shapes import (
     EXTERNAL_ID,
     FIELD_TYPES,
+    UNSUBSCRIBED,
     words,
 )
 from personalization.stages.export.adapters.base import Clock, DestinationError, Postponed
@@ -156,7 +157,8 @@ class Calls:
         return None if answer.status == 404 else dict(self.expect(answer, "show a contact").body)
 
     def unsubscribe(self, key: str, deadline: float) -> Answer:
-        body = {"contactList": {"contact": int(key), "list": self._destination.list_id, "status": 2}}  # unsubscribed
+        # all three are texts in the published schema
+        body = {"contactList": {"contact": key, "list": str(self._destination.list_id), "status": UNSUBSCRIBED}}
         return self.http.call("POST", "/contactLists", body=body, deadline=deadline)
 
     def start_import(self, contacts: Sequence[dict[str, Any]], deadline: float) -> Answer:
@@ -200,7 +202,7 @@ class Calls:
                 "listid": self._destination.list_id,
                 "status": status,
                 "id_greater": last,
-                "orders[id]": "ASC",
+                "orders[id]": "asc",
                 "limit": PAGE,
             }
             if with_values:
@@ -238,13 +240,15 @@ class Calls:
             offset += PAGE
 
     def _make(self, name: str, kind: str) -> dict[str, Any]:
-        body = {"field": {"type": kind, "title": name, "perstag": name, "visible": 1}}
+        body = {"field": {"type": kind, "title": name, "perstag": name, "visible": True}}
         answer = self.http.call("POST", "/fields", body=body, repeatable=False)
         existing = {} if answer.ok else self._fields()
         if name in existing:  # somebody else made it meanwhile
             return existing[name]
         self.expect(answer, f"add {name}")
-        shown = answer.body.get("field") or next(
-            entry for entry in answer.body.get("fields") or [] if entry["perstag"] == name
-        )
-        return {"id": str(shown["id"]), "type": kind, "lists": set()}
+        # `fields` in the published document, as in a list; others show `field`
+        shown = [answer.body["field"]] if answer.body.get("field") else answer.body.get("fields") or []
+        made = [entry for entry in shown if entry.get("perstag") == name] or [self._fields().get(name) or {}]
+        if "id" not in made[0]:
+            raise DestinationError(f"ActiveCampaign took the custom field {name}, but does not show it")
+        return {"id": str(made[0]["id"]), "type": kind, "lists": set()}

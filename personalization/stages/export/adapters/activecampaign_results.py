@@ -113,7 +113,7 @@ class ActiveCampaignResults:
                 "listid": self._list_id,
                 "status": -1,
                 "id_greater": last,
-                "orders[id]": "ASC",
+                "orders[id]": "asc",
                 "limit": PAGE,
             }
             body = self._calls.expect(self._calls.http.call("GET", "/contacts", query=query), "show contacts").body

@@ -227,7 +227,7 @@ class SalesforceAdapter:
         """
         keys = {one.key for one in self._soap.subscribers(addresses)} | {address.lower() for address in addresses}
         deleted = self._soap.delete_rows(self._destination.data_extension, self._destination.address_column, addresses)
-        body = {"values": sorted(keys), "deleteOperationType": "ContactAndAttributes"}
+        body = {"values": sorted(keys), "DeleteOperationType": "ContactAndAttributes"}
         answer = self._http.call("POST", "/contacts/v1/contacts/actions/delete", query={"type": "keys"}, body=body)
         if not answer.ok:
             raise DestinationError(

@@ -13,6 +13,8 @@ from personalization.stages.export.adapters.salesforce_shapes import Row, messag
 AT_ONCE = 50  # rows of a synchronous call (Data Extension Rows, synchronous: best practice)
 LATER = 2_000  # rows of an asynchronous one: Salesforce documents no limit; a third party says 5.9 MB
 PAGE = 2_500
+# the table of the status call says Completed, its example Complete; whatever else it says is not the end
+_DONE = ("Complete", "Completed", "Error")
 
 
 class DataExtension:
@@ -71,9 +73,9 @@ class DataExtension:
         status = (answer.body or {}).get("status") if answer.ok else None
         if not isinstance(status, dict):
             raise Lost(f"Salesforce does not know the request {request}: {self._http.redact(words(answer.body))}")
-        if status.get("requestStatus") == "Pending":
+        if status.get("requestStatus") not in _DONE:
             return None
-        return status.get("requestStatus") == "Complete" and not status.get("hasErrors")
+        return status["requestStatus"] != "Error" and not status.get("hasErrors")
 
     def objections(self, request: str) -> list[str]:
         """What failed in a request for later. The results are about rows, but do not say which."""

@@ -2,6 +2,9 @@
 
 Whoever is `Unsubscribed` in All Subscribers gets no commercial mail from the account, whatever data extension is sent
 to. `Unsubscribed` is the only status that is ever written here.
+
+Elements stand in the order of the service's WSDL (etframework.wsdl), whose types are sequences, and what it demands is
+there: `Options` of a create and of a delete, also when it is empty, and `ObjectType` of a retrieve that goes on.
 """
 
 from __future__ import annotations
@@ -56,12 +59,12 @@ class Soap:
             values = "".join(f"<Value>{escape(address)}</Value>" for address in addresses[first : first + MOST_READ])
             operator = "IN" if len(addresses[first : first + MOST_READ]) > 1 else "equals"
             query = (
-                "<ObjectType>Subscriber</ObjectType><Properties>SubscriberKey</Properties>"
-                "<Properties>EmailAddress</Properties><Properties>Status</Properties>"
+                "<Properties>SubscriberKey</Properties><Properties>EmailAddress</Properties>"
+                "<Properties>Status</Properties>"
                 '<Filter xsi:type="SimpleFilterPart"><Property>EmailAddress</Property>'
                 f"<SimpleOperator>{operator}</SimpleOperator>{values}</Filter>"
             )
-            for page in self._retrieve(query):
+            for page in self._retrieve("Subscriber", query):
                 found += [
                     Subscriber(_text(one, "SubscriberKey"), _text(one, "EmailAddress"), _text(one, "Status"))
                     for one in page
@@ -84,7 +87,7 @@ class Soap:
                 f'</LogicalOperator><RightOperand xsi:type="SimpleFilterPart">{parts[1]}</RightOperand></Filter>'
             )
         shown = "".join(f"<Properties>{escape(name)}</Properties>" for name in properties)
-        for page in self._retrieve(f"<ObjectType>{escape(kind)}</ObjectType>{shown}{where}"):
+        for page in self._retrieve(kind, f"{shown}{where}"):
             for one in page:
                 yield {**{name: _text(one, name) for name in properties}, **_extension(one)}
 
@@ -95,12 +98,11 @@ class Soap:
             chunk = keys[first : first + MOST_READ]
             values = "".join(f"<Value>{escape(key)}</Value>" for key in chunk)
             query = (
-                "<ObjectType>Subscriber</ObjectType><Properties>SubscriberKey</Properties>"
-                "<Properties>EmailAddress</Properties>"
+                "<Properties>SubscriberKey</Properties><Properties>EmailAddress</Properties>"
                 '<Filter xsi:type="SimpleFilterPart"><Property>SubscriberKey</Property>'
                 f"<SimpleOperator>{'IN' if len(chunk) > 1 else 'equals'}</SimpleOperator>{values}</Filter>"
             )
-            for page in self._retrieve(query):
+            for page in self._retrieve("Subscriber", query):
                 found |= {_text(one, "SubscriberKey"): _text(one, "EmailAddress") for one in page}
         return found
 
@@ -120,8 +122,8 @@ class Soap:
         for first in range(0, len(pairs), MOST):
             chunk = pairs[first : first + MOST]
             objects = "".join(
-                f'<Objects xsi:type="Subscriber"><SubscriberKey>{escape(key)}</SubscriberKey>'
-                f"<EmailAddress>{escape(address)}</EmailAddress><Status>Unsubscribed</Status></Objects>"
+                f'<Objects xsi:type="Subscriber"><EmailAddress>{escape(address)}</EmailAddress>'
+                f"<SubscriberKey>{escape(key)}</SubscriberKey><Status>Unsubscribed</Status></Objects>"
                 for key, address in chunk
             )
             results = self._results("Create", f"<CreateRequest>{_ADD_OR_UPDATE}{objects}</CreateRequest>", len(chunk))
@@ -139,13 +141,15 @@ class Soap:
                 f"<Key><Name>{escape(column)}</Name><Value>{escape(address)}</Value></Key></Keys></Objects>"
                 for address in chunk
             )
-            results = self._results("Delete", f"<DeleteRequest>{objects}</DeleteRequest>", len(chunk))
+            results = self._results("Delete", f"<DeleteRequest><Options/>{objects}</DeleteRequest>", len(chunk))
             deleted += sum(problem is None for problem in results)
         return deleted
 
-    def _retrieve(self, query: str) -> Iterator[list[Element]]:
-        body = f"<RetrieveRequest>{query}</RetrieveRequest>"
+    def _retrieve(self, kind: str, query: str) -> Iterator[list[Element]]:
+        """Objects of a kind, page by page."""
+        of_kind = f"<ObjectType>{escape(kind)}</ObjectType>"
         while True:
+            body = f"<RetrieveRequest>{of_kind}{query}</RetrieveRequest>"
             answer = self._call("Retrieve", f'<RetrieveRequestMsg xmlns="{_PARTNER}">{body}</RetrieveRequestMsg>')
             overall = _text(answer, "OverallStatus")
             if overall not in ("OK", "MoreDataAvailable"):
@@ -153,7 +157,7 @@ class Soap:
             yield answer.findall(f".//{_TAG}Results")
             if overall == "OK":
                 return
-            body = f"<RetrieveRequest><ContinueRequest>{_text(answer, 'RequestID')}</ContinueRequest></RetrieveRequest>"
+            query = f"<ContinueRequest>{escape(_text(answer, 'RequestID'))}</ContinueRequest>"
 
     def _results(self, action: str, request: str, count: int) -> list[str | None]:
         """What became of each object, by its place in the request: None, or why it failed."""

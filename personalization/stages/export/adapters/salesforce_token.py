@@ -66,9 +66,9 @@ class Token(AuthBase):
             traffic=traffic,
             clock=clock,
         )
-        self._credentials = {"client_id": client_id, "client_secret": client_secret}
-        if account_id:
-            self._credentials["account_id"] = account_id
+        self._credentials: dict[str, str | int] = {"client_id": client_id, "client_secret": client_secret}
+        if account_id:  # a number in Salesforce's documents (Access Token for Server-to-Server Integrations)
+            self._credentials["account_id"] = int(account_id) if account_id.isdecimal() else account_id
         self._owner = hashlib.sha256(json.dumps([url, self._credentials]).encode()).hexdigest()
         self._keep = keep
         self._lock = threading.Lock()
