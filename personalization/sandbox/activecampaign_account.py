@@ -108,9 +108,9 @@ class Account:
         field, list_id = str(body["field"]), str(body["relid"])
         if field not in self.fields:
             raise Refused(422, title="The related field does not exist.", code="related_missing")
-        relation = {"field": field, "relid": list_id, "dorder": "0", "cdate": _now(), "links": []}
-        relation["id"] = self._next("relations")
-        self._store.put("relations", relation["id"], relation)
+        number = self._next("relations")
+        relation = {"field": field, "relid": list_id, "dorder": "0", "cdate": _now(), "links": [], "id": number}
+        self._store.put("relations", number, relation)
         known = self.fields[field]
         self._store.put("fields", field, {**known, "fieldRels": [*known["fieldRels"], relation]})
         shown = {name: value for name, value in relation.items() if name != "dorder"}

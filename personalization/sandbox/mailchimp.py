@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 from personalization.sandbox.answers import Answer, Problem
 from personalization.sandbox.mailchimp_account import Account
 from personalization.sandbox.mailchimp_batches import Batches
+from personalization.sandbox.mailchimp_partial import partial
 from personalization.sandbox.store import Store
 from personalization.sandbox.web import PlatformSandbox, json_body
 
@@ -91,8 +93,12 @@ class MailchimpSandbox(PlatformSandbox):
             return Problem(400, "JSON Parse Error", "We encountered an unspecified JSON parsing error.").answer
         parts = path.strip("/").split("/")
         if parts[0] == "batches":
-            return self._batch_answer(request, parts[1:], body)
-        return self.account.handle(request.method, path, request.query_params, body)
+            answer = self._batch_answer(request, parts[1:], body)
+        else:
+            answer = self.account.handle(request.method, path, request.query_params, body)
+        if request.method == "GET" and answer.status == 200:
+            return replace(answer, body=partial(answer.body, request.query_params))
+        return answer
 
     def _batch_answer(self, request: Request, parts: list[str], body: Any) -> Answer:
         base = f"{request.url.scheme}://{request.url.netloc}"

@@ -142,6 +142,13 @@ def _delete_member(account: Account, parts: tuple[str, ...], query: Query, body:
     return Answer(204)
 
 
+def _activity_feed(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
+    member = account.members.get(_member(account, parts))
+    found = account.reports.of_member(member["email_address"], member["timestamp_opt"])
+    shown = {"activity": _page(found, query), "email_id": member["id"], "list_id": account.list_id}
+    return Answer(200, {**shown, "total_items": len(found)})
+
+
 def _show_tags(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
     tags = account.members.get(_member(account, parts))["tags"]
     return Answer(200, {"tags": _page(tags, query), "total_items": len(tags)})
@@ -212,6 +219,7 @@ _ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
         ("PATCH", "/lists/{}/members/{}", _patch_member),
         ("DELETE", "/lists/{}/members/{}", _archive_member),
         ("POST", "/lists/{}/members/{}/actions/delete-permanent", _delete_member),
+        ("GET", "/lists/{}/members/{}/activity-feed", _activity_feed),
         ("GET", "/lists/{}/members/{}/tags", _show_tags),
         ("POST", "/lists/{}/members/{}/tags", _set_tags),
         ("GET", "/lists/{}/merge-fields", _list_fields),

@@ -39,6 +39,18 @@ class Reports:
         key, make = _PARTS[name]
         return key, make(self, campaign_id, query)
 
+    def of_member(self, address: str, signed_up: str) -> list[dict[str, Any]]:
+        """The activity feed of a member, newest first.
+
+        https://mailchimp.com/developer/marketing/api/list-member-activity-feed/view-recent-activity/
+        """
+        found = [_feed(event) for event in self._mailings.events() if event["address"].lower() == address.lower()]
+        for entry in found:
+            entry["campaign_title"] = self._mailings.campaigns[entry["campaign_id"]]["name"]
+        if signed_up:
+            found.append({"activity_type": "generic_signup", "created_at_timestamp": signed_up})
+        return sorted(found, key=lambda entry: str(entry["created_at_timestamp"]), reverse=True)
+
     def _report(self, campaign: Mapping[str, Any]) -> dict[str, Any]:
         def count(kind: str, **wanted: Any) -> int:
             events = self._mailings.events(campaign["id"], kind)
@@ -152,6 +164,18 @@ def _activity(event: Mapping[str, Any]) -> dict[str, Any]:
     if event["kind"] == "bounced":
         return {"action": "bounce", "type": "hard" if event["hard"] else "soft", "timestamp": event["at"]}
     return {"action": "open", "timestamp": event["at"], "ip": "192.0.2.1"}
+
+
+def _feed(event: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = {"opened": "open", "clicked": "click", "bounced": "bounce", "unsubscribed": "unsub", "complained": "abuse"}
+    entry = {"activity_type": kinds.get(event["kind"], event["kind"]), "created_at_timestamp": event["at"]}
+    if event["kind"] == "clicked":
+        entry["link_clicked"] = event["url"]
+    if event["kind"] == "bounced":
+        entry["bounce_type"] = "hard" if event["hard"] else "soft"
+    if event["kind"] == "unsubscribed":
+        entry |= {"is_admin_unsubscribed": False, "unsubscribe_reason": event.get("reason") or "None given"}
+    return {**entry, "campaign_id": event["campaign"]}
 
 
 _PARTS: dict[str, tuple[str, Callable[[Reports, str, Query], list[dict[str, Any]]]]] = {

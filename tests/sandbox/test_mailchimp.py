@@ -52,6 +52,36 @@ def problem(answer: requests.Response) -> tuple[int, str]:
     return content["status"], content["title"]
 
 
+# --- parts of answers ------------------------------------------------------------------------------------------------
+
+
+def test_only_the_fields_that_are_asked_for_are_shown(sandbox: Sandbox) -> None:
+    """https://mailchimp.com/developer/marketing/docs/methods-parameters/#partial-response"""
+    put(sandbox, merge_fields={"OFFER": "X"})
+    query = {"fields": "members.email_address,members.merge_fields.OFFER"}
+    shown = sandbox.call("GET", f"{LIST}/members", params=query).json()
+    assert shown == {"members": [{"email_address": "a@example.com", "merge_fields": {"OFFER": "X"}}]}
+    whole = sandbox.call("GET", path("a@example.com")).json()
+    without = sandbox.call("GET", path("a@example.com"), params={"exclude_fields": "tags,merge_fields.OFFER"}).json()
+    assert whole.keys() - without.keys() == {"tags"}
+    assert whole["merge_fields"].keys() - without["merge_fields"].keys() == {"OFFER"}
+    assert sandbox.call("GET", "/batches", params={"fields": "total_items"}).json() == {"total_items": 0}
+
+
+def test_the_activity_feed_of_a_member(sandbox: Sandbox) -> None:
+    put(sandbox)
+    put(sandbox, "b@example.com")
+    campaign = sandbox.send_campaign("December", rates={"open": 0.0, "click": 0.0, "bounce": 0.0})["id"]
+    left = {"address": "a@example.com", "kind": "unsubscribed", "at": "2099-01-01T00:00:00+00:00"}
+    sandbox.let_happen(campaign, left)
+    feed = sandbox.call("GET", f"{path('a@example.com')}/activity-feed", params={"count": 1}).json()
+    (newest,) = feed["activity"]
+    assert (newest["activity_type"], newest["campaign_id"], newest["campaign_title"]) == ("unsub", campaign, "December")
+    assert (feed["list_id"], feed["email_id"]) == ("demo000001", path("a@example.com").rpartition("/")[2])
+    assert feed["total_items"] >= 3
+    assert sandbox.call("GET", f"{path('c@example.com')}/activity-feed").status_code == 404
+
+
 # --- access ----------------------------------------------------------------------------------------------------------
 
 

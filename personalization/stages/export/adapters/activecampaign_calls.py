@@ -13,7 +13,6 @@ from personalization.program.models import ActiveCampaignDestination
 from personalization.stages.export.adapters.activecampaign_shapes import (
     EXTERNAL_ID,
     FIELD_TYPES,
-    UNSUBSCRIBED,
     words,
 )
 from personalization.stages.export.adapters.base import Clock, DestinationError, Postponed
@@ -157,8 +156,8 @@ class Calls:
         return None if answer.status == 404 else dict(self.expect(answer, "show a contact").body)
 
     def unsubscribe(self, key: str, deadline: float) -> Answer:
-        # all three are texts in the published schema
-        body = {"contactList": {"contact": key, "list": str(self._destination.list_id), "status": UNSUBSCRIBED}}
+        # texts, as in the published schema; 2 is unsubscribed
+        body = {"contactList": {"contact": key, "list": str(self._destination.list_id), "status": "2"}}
         return self.http.call("POST", "/contactLists", body=body, deadline=deadline)
 
     def start_import(self, contacts: Sequence[dict[str, Any]], deadline: float) -> Answer:

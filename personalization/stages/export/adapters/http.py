@@ -93,6 +93,8 @@ class Http:
         Called when the platform does not take the token; True when there is another one to try, once a request.
     key_hint : str
         What to do when the platform refuses the key.
+    plain : str, optional
+        A text that is a whole answer of this platform, beside objects and arrays.
     read_seconds : float
         How long an answer may take.
     traffic : Traffic, optional
@@ -115,6 +117,7 @@ class Http:
         bare_403_slows: bool = False,
         special: Callable[[int, Any], Exception | None] | None = None,
         renew: Callable[[], bool] | None = None,
+        plain: str | None = None,
         read_seconds: float = READ_SECONDS,
         traffic: Traffic | None = None,
         clock: Clock | None = None,
@@ -127,7 +130,7 @@ class Http:
         self.redact = Redactor(secrets)
         self._sendable = all(fits_a_header(secret) for secret in secrets)
         self._pace, self._bare_403_slows, self._renew = pace, bare_403_slows, renew
-        self._special = special
+        self._special, self._plain = special, plain
         self._base_url, self._auth, self._key_hint = base_url.rstrip("/"), auth, key_hint
         self._headers = dict(headers or {})
         self._timeout = (CONNECT_SECONDS, read_seconds)
@@ -293,11 +296,11 @@ class Http:
             raise (_Unreachable(reason, 0.0) if never_connected(error) else Lost(reason)) from None
         except requests.RequestException as error:
             raise Lost(f"{self.platform} gave no whole answer to {what}: {self.redact(cause_of(error))}") from None
-        return self._judged(answer, what, xml_of if soap is not None else json_of)
+        return self._judged(answer, what, xml_of(answer) if soap is not None else json_of(answer, self._plain))
 
-    def _judged(self, answer: requests.Response, what: str, parse: Callable[[requests.Response], Any]) -> Answer:
-        """Turn what came back into an answer, or into the reason why it is none."""
-        status, content = answer.status_code, parse(answer)
+    def _judged(self, answer: requests.Response, what: str, content: Any) -> Answer:
+        """Turn what came back, and was read from it, into an answer, or into the reason why it is none."""
+        status = answer.status_code
         special = self._special(status, content) if self._special and content is not NOT_JSON else None
         if special:
             raise special

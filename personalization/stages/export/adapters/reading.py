@@ -20,15 +20,18 @@ NO_ADDRESS = (
 BROKEN_OFF = re.compile(r"EOF occurred|DECRYPTION_FAILED|BAD_RECORD_MAC|SSLZeroReturn", re.IGNORECASE)
 
 
-def json_of(answer: requests.Response) -> Any:
-    """An object or an array: nothing else is an answer. Only deletions and the like, and errors, may be empty."""
+def json_of(answer: requests.Response, plain: str | None = None) -> Any:
+    """An object or an array: nothing else is an answer, but the text `plain`, where a platform has one.
+
+    Only deletions and the like, and errors, may be empty.
+    """
     if not answer.content:
         return NOT_JSON if answer.status_code in (200, 201) and answer.request.method != "DELETE" else None
     try:
         content = json.loads(answer.content)
     except ValueError:
         return NOT_JSON
-    return content if isinstance(content, dict | list) else NOT_JSON
+    return content if isinstance(content, dict | list) or (plain and content == plain) else NOT_JSON
 
 
 def xml_of(answer: requests.Response) -> Any:

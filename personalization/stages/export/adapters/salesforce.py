@@ -93,6 +93,7 @@ class SalesforceAdapter:
             connections=CONNECTIONS,
             special=special,
             renew=self._token.renew,
+            plain="OK",  # so it says that a query was started
             key_hint=f"{KEY_HINT}; and the scopes that docs/export.md lists",
             traffic=traffic,
             clock=clock,
@@ -234,6 +235,8 @@ class SalesforceAdapter:
                 f"Salesforce would not delete contacts: {self._http.redact(words(answer.body))}",
                 hint="enable Contact Delete in Contact Builder; the rows of the data extension are gone already",
             )
+        if answer.body.get("operationInitiated") is not True or answer.body.get("hasErrors"):
+            raise Lost("Salesforce did not confirm that it will delete contacts")
         return deleted
 
     def segments(self) -> SalesforceSegments:
