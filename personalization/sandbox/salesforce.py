@@ -178,7 +178,7 @@ class SalesforceSandbox(PlatformSandbox):
             case "query", "PATCH":
                 return self._queries.change(parts[0], body)
             case "start_query", "POST":
-                return self._queries.start(parts[0])
+                return self._queries.start(parts[0], body)
             case "delete_contacts", "POST":
                 return self._delete_contacts(body)
         raise Refused(405, "Method Not Allowed", 405)

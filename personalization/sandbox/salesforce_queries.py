@@ -16,6 +16,7 @@ from personalization.sandbox.answers import Answer
 from personalization.sandbox.salesforce_data import DataExtensions, Refused
 from personalization.sandbox.store import Store
 
+PAGE = 25  # whatever is asked for
 UPDATE_TYPES = {0: "Overwrite", 1: "Add/Update", 2: "Append"}
 _SQLITE = {"Decimal": "real", "Number": "integer", "Boolean": "integer"}
 _TOKENS = re.compile(r"N?'(?:[^']|'')*'|NVARCHAR\(\d+\)|\[(?:[^\]]|\]\])*\]|.", re.DOTALL)
@@ -29,7 +30,7 @@ class Queries:
         self._store, self._data, self.ignores_case = store, data, ignores_case
 
     def page(self, query: Mapping[str, str]) -> Answer:
-        number, size = int(query.get("$page", 1)), int(query.get("$pagesize", 25))
+        number, size = int(query.get("$page", 1)), min(int(query.get("$pagesize", PAGE)), PAGE)
         found = list(self._store.all("queries").values())
         shown = found[(number - 1) * size : number * size]
         return Answer(200, {"count": len(found), "page": number, "pageSize": size, "items": shown})
@@ -43,6 +44,8 @@ class Queries:
         ]
         if missing:
             raise Refused(400, f"Required fields are missing: {', '.join(missing)}", 10001)
+        if not isinstance(body.get("categoryId"), int):
+            raise Refused(400, "categoryId is required", 10001)
         if any(body["key"] == one["key"] for one in self._store.all("queries").values()):
             raise Refused(400, f"A query with the key {body['key']} exists", 10002)
         if self._data.by_key(body["targetKey"]) is None or body.get("targetUpdateTypeId") not in UPDATE_TYPES:
@@ -60,9 +63,11 @@ class Queries:
         self._store.put("queries", number, {**known, **body})
         return Answer(200, self._get(number))
 
-    def start(self, number: str) -> Answer:
-        """Run at once, though Salesforce only queues it."""
+    def start(self, number: str, body: Any) -> Answer:
+        """Run at once, though Salesforce only queues it. With a body Salesforce says OK too, and runs nothing."""
         query = self._get(number)
+        if body:
+            return Answer(200, "OK")
         target = self._data.by_key(query["targetKey"])
         if target is None:
             raise Refused(400, "the target data extension is gone", 10003)

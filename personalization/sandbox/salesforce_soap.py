@@ -26,6 +26,27 @@ _NO_KEYS = '<PartnerKey xsi:nil="true" /><ObjectID xsi:nil="true" />'
 _SECURITY = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
 
 
+_WHO = "SubscriberKey SendID EventDate EventType BatchID TriggeredSendDefinitionObjectID"
+_RETRIEVABLE = {
+    kind: set(names.split())
+    for kind, names in {
+        "Subscriber": "SubscriberKey EmailAddress Status UnsubscribedDate CreatedDate EmailTypePreference",
+        "SentEvent": f"{_WHO} ListID",
+        "OpenEvent": _WHO,
+        "ClickEvent": f"{_WHO} URL",
+        "BounceEvent": f"{_WHO} BounceType BounceCategory",
+        "UnsubEvent": f"{_WHO} IsMasterUnsubscribed",
+        "SubscriberStatusEvent": "SubscriberKey CurrentStatus PreviousStatus ReasonUnsub CreatedDate",
+        "Send": "ID EmailName Subject FromName SentDate Status",
+        "DataFolder": "ID Name CustomerKey ContentType Description",
+    }.items()
+}
+_FOLDERS = [
+    {"ID": str(4700 + number), "CustomerKey": f"{kind}_default", "Name": name, "ContentType": kind}
+    for number, (kind, name) in enumerate((("dataextension", "Data Extensions"), ("queryactivity", "Query")))
+]
+
+
 class Soap:
     """The SOAP service of one business unit.
 
@@ -94,8 +115,12 @@ class Soap:
             kind, found = self._left.pop(continued, ("", []))
         else:
             asked = [one.text for one in request.findall(f".//{_TAG}Properties")]
-            subscribers = kind == "Subscriber"
-            rows = self._subscribers(request) if subscribers else self._tracking.retrieve(kind, _conditions(request))
+            unknown = [str(name) for name in asked if name not in _RETRIEVABLE.get(kind, asked)]
+            if unknown:
+                named = ", ".join(unknown)
+                told = f"Error: The Request Property(s) {named} do not match with the fields of {kind} retrieve"
+                return _retrieved(told, str(uuid.uuid4()), "")
+            rows = self._rows(kind, request)
             if rows is None:
                 told = f"Error: Unable to find a handler for object type: {kind}. Object types are case-sensitive"
                 return _retrieved(told, str(uuid.uuid4()), "")
@@ -109,6 +134,14 @@ class Soap:
             for one in found[:PAGE]
         )
         return _retrieved("MoreDataAvailable" if number in self._left else "OK", number, shown)
+
+    def _rows(self, kind: str, request: Element) -> list[dict[str, str]] | None:
+        if kind == "Subscriber":
+            return self._subscribers(request)
+        conditions = _conditions(request)
+        if kind == "DataFolder":
+            return [one for one in _FOLDERS if all(one[name] == value for name, _, value in conditions)]
+        return self._tracking.retrieve(kind, conditions)
 
     def _subscribers(self, request: Element) -> list[dict[str, str]]:
         names = {"EmailAddress": "address", "SubscriberKey": "key"}

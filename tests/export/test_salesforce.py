@@ -15,9 +15,10 @@ import pytest
 
 from personalization.errors import ExportError, ProgramError
 from personalization.ledger.export_books import ExportBooks
+from personalization.rules.native import Native
 from personalization.sandbox import Sandbox, run_sandbox
 from personalization.stages.export import adapters
-from personalization.stages.export.adapters.base import Clock
+from personalization.stages.export.adapters.base import Clock, Lost
 from personalization.stages.export.adapters.registry import adapter_for
 from personalization.stages.export.adapters.salesforce_shapes import BLOCKED_SECONDS
 from personalization.stages.export.exporter import Exported, setup_destination
@@ -388,6 +389,35 @@ def test_a_field_name_that_does_not_fit(shop: Shop) -> None:
 
 
 # --- reading back, erasing, and what may not be said -----------------------------------------------------------------
+
+
+def test_a_query_is_found_among_many_and_made_in_a_folder(shop: Shop, sandbox: Sandbox) -> None:
+    """A page holds 25 queries, whatever is asked for; a query needs a folder, and is started without a body."""
+    export(shop)
+    text = f"SELECT [EmailAddress] FROM [{KEY}]"
+    for number in range(30):
+        body = {"name": f"q{number}", "key": f"q{number}", "queryText": text, "targetKey": KEY, "targetName": KEY}
+        body |= {"targetUpdateTypeId": 2, "categoryId": 1}
+        assert call(sandbox, "POST", "/automation/v1/queries", json=body).status_code == 201
+    wanted = [Native("keen", "Keen", "salesforce", "[SCORE] > 0.03")]
+    segments = adapter_for(shop.runtime.program, "salesforce", shop.runtime.workspace).segments()
+    first, again = segments.bring(wanted), segments.bring(wanted)
+    assert (len(first.made), again.made) == (2, [])
+    queries = call(sandbox, "GET", "/automation/v1/queries", params={"$page": 2, "$pagesize": 100}).json()
+    (made,) = [one for one in queries["items"] if one["key"] == "personalization_keen"]
+    assert (len(queries["items"]), queries["pageSize"], made["categoryId"]) == (6, 25, 4701)
+    read = call(sandbox, "GET", "/data/v1/customobjectdata/key/personalization_keen/rowset").json()
+    assert {item["keys"]["emailaddress"] for item in read["items"]} == {address(n) for n in range(4, 8)}
+
+
+def test_an_unconfirmed_deletion_is_none(shop: Shop, sandbox: Sandbox) -> None:
+    export(shop)
+    adapter = adapter_for(shop.runtime.program, "salesforce", shop.runtime.workspace)
+    for body in ("OK", {"operationInitiated": False}, {"operationInitiated": True, "hasErrors": True}, {}):
+        sandbox.fault("status", path="/contacts/v1/contacts/actions/delete", status=200, body=body)
+        with pytest.raises(Lost, match=r"did not confirm|not in the form"):
+            adapter.erase([address(1)], [])
+    adapter.erase([address(1)], [])
 
 
 def test_holdings_say_who_would_be_mailed(shop: Shop, sandbox: Sandbox) -> None:

@@ -173,12 +173,12 @@ class Salesforce:
 
     def members(self, native: Native, reading: Mapping[str, bool]) -> set[str]:
         self._queries.ignores_case = reading["ignores_case"]
-        select = salesforce_segments.SalesforceSegments(None, self.destination)._select  # type: ignore[arg-type]
+        select = salesforce_segments.SalesforceSegments(None, None, self.destination)._select  # type: ignore[arg-type]
         text = select("people", str(native.content))
         body = {"name": "q", "key": f"q{len(text)}{hash(text)}", "queryText": text}
-        body |= {"targetName": "members", "targetKey": "members", "targetUpdateTypeId": 0}
+        body |= {"targetName": "members", "targetKey": "members", "targetUpdateTypeId": 0, "categoryId": 1}
         made = self._queries.create(body).body
-        self._queries.start(made["queryDefinitionId"])
+        self._queries.start(made["queryDefinitionId"], None)
         self._queries._store.delete("queries", made["queryDefinitionId"])
         rows = self._data.read("members", {"$pageSize": "1000"}).body["items"]
         return {row["keys"]["emailaddress"] for row in rows}

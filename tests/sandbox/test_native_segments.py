@@ -126,6 +126,9 @@ def test_salesforce_runs_only_what_selects_from_a_data_extension() -> None:
         data.upsert(data.by_key("people") or {}, {"Email": f"{name}@example.com", "Note": note})
     queries = Queries(store, data)
     body = {"name": "q", "key": "q", "targetKey": "members", "targetName": "members", "targetUpdateTypeId": 0}
+    with pytest.raises(RefusedBySalesforce, match="categoryId is required"):
+        queries.create({**body, "queryText": "SELECT [Email] FROM [people]"})
+    body["categoryId"] = 1
     text = "SELECT [Email] FROM [people] WHERE [Note] = N'NVARCHAR(9) N''x'' [Note]'"
     made = queries.create({**body, "queryText": text}).body
     for wanted, condition in (
@@ -133,7 +136,8 @@ def test_salesforce_runs_only_what_selects_from_a_data_extension() -> None:
         (["b@example.com"], "SELECT [Email] FROM [people] WHERE [Note] = N'Y'"),
     ):
         queries.change(made["queryDefinitionId"], {"queryText": condition})
-        queries.start(made["queryDefinitionId"])
+        queries.start(made["queryDefinitionId"], {"targetKey": "members"})  # says OK, and runs nothing
+        queries.start(made["queryDefinitionId"], None)
         assert [row["Email"] for row in store.all(f"rows {(data.by_key('members') or {})['id']}").values()] == wanted
     for wrong in (
         "SELECT 1",

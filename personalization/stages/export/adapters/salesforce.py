@@ -241,7 +241,7 @@ class SalesforceAdapter:
 
     def segments(self) -> SalesforceSegments:
         """Query activities."""
-        return SalesforceSegments(self._http, self._destination)
+        return SalesforceSegments(self._http, self._soap, self._destination)
 
     def _at_once(self, rows: Sequence[Prepared], deadline: float) -> list[Outcome]:
         problems = self._rows.write([(_key(row), _row(row)) for row in rows], deadline)

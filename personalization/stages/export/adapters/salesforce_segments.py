@@ -1,14 +1,16 @@
 """Segments in Marketing Cloud: for each a data extension, and a query activity that overwrites it.
 
 Filters can't be made by the API; query activities can, at /automation/v1/queries: that is not in Salesforce's own
-documents, third parties describe and use it (gortonington.com, the tools mcdev and sfmc-devtools-vscode). A query runs
-when it is started: by every export that sent something, and by an automation that somebody puts it into.
+documents, third parties describe and use it (gortonington.com; the tools mcdev, sfmc-devtools-vscode and mcecli, whose
+notes on a live account say that pages hold 25 at most, that a query needs a folder, and that it is started without a
+body). A query runs when it is started: by every export that sent something, and by an automation that somebody puts it
+into.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from personalization.program.models import SalesforceDestination
@@ -18,18 +20,20 @@ from personalization.stages.export.adapters.base import DestinationError
 from personalization.stages.export.adapters.http import Answer, Http
 from personalization.stages.export.adapters.native import Brought
 from personalization.stages.export.adapters.salesforce_shapes import EXTERNAL_ID, Column, words
+from personalization.stages.export.adapters.salesforce_soap import Soap
 
 PREFIX = "personalization_"  # names of data extensions take no colon
 LONGEST_KEY = 36
 PAGE = 100
 QUERIES = "/automation/v1/queries"
+FOLDERS = "queryactivity"
 
 
 class SalesforceSegments:
     """See `NativeSegments`."""
 
-    def __init__(self, http: Http, destination: SalesforceDestination) -> None:
-        self._http, self._destination = http, destination
+    def __init__(self, http: Http, soap: Soap, destination: SalesforceDestination) -> None:
+        self._http, self._soap, self._destination = http, soap, destination
 
     def bring(self, wanted: Sequence[Native]) -> Brought:
         """See `NativeSegments.bring`. Every query is started, so that the data extensions are up to date."""
@@ -54,7 +58,7 @@ class SalesforceSegments:
                 self._expect(self._http.call("PATCH", path, body={"queryText": text}), f"change the query '{key}'")
                 made.append(f"query activity '{key}' changed")
             start = f"{QUERIES}/{known['queryDefinitionId']}/actions/start"
-            answer = self._http.call("POST", start, body={})
+            answer = self._http.call("POST", start)
             if not answer.ok:
                 raise DestinationError(f"Salesforce would not start the query '{key}': {self._said(answer)}")
         ours = {key_of(native.segment) for native in wanted}
@@ -71,10 +75,8 @@ class SalesforceSegments:
         return f"SELECT {columns} FROM {bracketed(source)} WHERE {condition}"  # noqa: S608  (compiled by us)
 
     def _extension(self, key: str) -> dict[str, Any] | None:
-        query: dict[str, str | int] = {"$search": key, "$page": 1, "$pagesize": PAGE}
-        answer = self._expect(self._http.call("GET", "/data/v1/customobjects", query=query), "search data extensions")
-        items = answer.body.get("items") or []
-        return next((one for one in items if str(one.get("key", "")).lower() == key.lower()), None)
+        found = self._items("/data/v1/customobjects", {"$search": key}, "search data extensions")
+        return next((one for one in found if str(one.get("key", "")).lower() == key.lower()), None)
 
     def _make_extension(self, key: str, native: Native) -> dict[str, Any]:
         address = self._destination.address_column
@@ -109,21 +111,37 @@ class SalesforceSegments:
             "targetId": target["id"],
             "targetUpdateTypeId": 0,
             "targetUpdateTypeName": "Overwrite",
+            "categoryId": self._folder(),
         }
         answer = self._http.call("POST", QUERIES, body=body, repeatable=False)
         return dict(self._expect(answer, f"make the query activity '{key}'").body)
 
+    def _folder(self) -> int:
+        """The folder that queries are in: the first one, which every business unit has, or else any."""
+        found = list(self._soap.rows("DataFolder", ("ID", "CustomerKey"), [("ContentType", "equals", FOLDERS)]))
+        found.sort(key=lambda one: one["CustomerKey"] != f"{FOLDERS}_default")
+        if not found:
+            raise DestinationError(
+                "Salesforce shows no folder for query activities",
+                hint="the package needs the scope automations_read; or make a query in Automation Studio once",
+            )
+        return int(found[0]["ID"])
+
     def _queries(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-        page = 1
+        return {str(one["key"]): one for one in self._items(QUERIES, {}, "list its query activities")}
+
+    def _items(self, path: str, query: Mapping[str, str], what: str) -> Iterator[dict[str, Any]]:
+        """All items of a list, however many Salesforce puts on a page."""
+        page = seen = 0
         while True:
-            query: dict[str, str | int] = {"$page": page, "$pagesize": PAGE}
-            answer = self._expect(self._http.call("GET", QUERIES, query=query), "list its query activities")
-            items = answer.body.get("items") or []
-            found |= {str(one["key"]): one for one in items}
-            if not items or page * PAGE >= int(answer.body.get("count") or 0):
-                return found
             page += 1
+            asked: dict[str, str | int] = {**query, "$page": page, "$pagesize": PAGE}
+            answer = self._expect(self._http.call("GET", path, query=asked), what)
+            items = answer.body.get("items") or []
+            yield from items
+            seen += len(items)
+            if not items or seen >= int(answer.body.get("count") or 0):
+                return
 
     def _expect(self, answer: Answer, what: str) -> Answer:
         if not answer.ok or not isinstance(answer.body, dict):

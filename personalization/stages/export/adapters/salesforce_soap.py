@@ -89,7 +89,7 @@ class Soap:
         shown = "".join(f"<Properties>{escape(name)}</Properties>" for name in properties)
         for page in self._retrieve(kind, f"{shown}{where}"):
             for one in page:
-                yield {**{name: _text(one, name) for name in properties}, **_extension(one)}
+                yield {**{name: _child(one, name) for name in properties}, **_extension(one)}
 
     def addresses(self, keys: Sequence[str]) -> dict[str, str]:
         """Addresses in All Subscribers by subscriber key."""
@@ -153,7 +153,7 @@ class Soap:
             answer = self._call("Retrieve", f'<RetrieveRequestMsg xmlns="{_PARTNER}">{body}</RetrieveRequestMsg>')
             overall = _text(answer, "OverallStatus")
             if overall not in ("OK", "MoreDataAvailable"):
-                raise DestinationError(f"Salesforce would not show subscribers: {self._http.redact(overall)}")
+                raise DestinationError(f"Salesforce would not show {kind}: {self._http.redact(overall)}")
             yield answer.findall(f".//{_TAG}Results")
             if overall == "OK":
                 return
@@ -202,6 +202,11 @@ def special(status: int, body: Any) -> Exception | None:
 def _text(element: Element, name: str) -> str:
     found = element.find(f".//{_TAG}{name}")
     return (found.text or "").strip() if found is not None else ""
+
+
+def _child(element: Element, name: str) -> str:
+    """A property of the object itself: what is in it, such as its Client, has an ID too."""
+    return (element.findtext(f"{_TAG}{name}") or "").strip()
 
 
 def _value_tag(name: str) -> str:
