@@ -71,7 +71,7 @@ def test_only_the_fields_that_are_asked_for_are_shown(sandbox: Sandbox) -> None:
 def test_the_activity_feed_of_a_member(sandbox: Sandbox) -> None:
     put(sandbox)
     put(sandbox, "b@example.com")
-    campaign = sandbox.send_campaign("December", rates={"open": 0.0, "click": 0.0, "bounce": 0.0})["id"]
+    campaign = sandbox.send_campaign("December", rates={"opened": 0.0, "clicked": 0.0, "hard": 0.0})["id"]
     left = {"address": "a@example.com", "kind": "unsubscribed", "at": "2099-01-01T00:00:00+00:00"}
     sandbox.let_happen(campaign, left)
     feed = sandbox.call("GET", f"{path('a@example.com')}/activity-feed", params={"count": 1}).json()
