@@ -1,4 +1,4 @@
-"""listmonk (v6): one list of a self-hosted server. Why two ways to write: docs/decisions/0014-listmonk-two-ways.md."""
+"""listmonk: one list of a self-hosted server. Why two ways to write: docs/decisions/0014-listmonk-two-ways.md."""
 
 from __future__ import annotations
 
@@ -12,24 +12,21 @@ from personalization.stages.export.adapters.base import (
     Batch,
     Clock,
     Contact,
-    DestinationError,
     Holding,
     Limits,
     Prepared,
     Sent,
 )
 from personalization.stages.export.adapters.http import Answer
+from personalization.stages.export.adapters.listmonk_imports import FILE_PREFIX, SINGLE_ROWS, Imports, Row
 from personalization.stages.export.adapters.listmonk_results import ListmonkResults
 from personalization.stages.export.adapters.listmonk_segments import ListmonkSegments
-from personalization.stages.export.adapters.listmonk_server import BUSY_SECONDS, Server
+from personalization.stages.export.adapters.listmonk_server import LIST_HINT, Server
 from personalization.stages.export.adapters.listmonk_shapes import (
     Subscriber,
     Wish,
     change,
-    import_file,
-    import_params,
     new_subscriber,
-    skipped_lines,
     subscriber,
     unfit,
     wish,
@@ -38,11 +35,10 @@ from personalization.stages.export.adapters.listmonk_shapes import (
 from personalization.stages.export.adapters.sending import Sending, in_parallel
 from personalization.stages.export.adapters.traffic import Traffic
 
-SINGLE_ROWS = 50  # up to this many new contacts are added one by one: an import mails the administrators each time
-LIMITS = Limits(rows=10_000, urgent_rows=500, open_batches=1, patience=1800.0)  # an import commits 10,000 rows at once
-FILE_PREFIX = "personalization-"
+__all__ = ["SINGLE_ROWS", "ListmonkAdapter"]
 
-_Row = tuple[Prepared, Subscriber | None]
+LIMITS = Limits(rows=10_000, urgent_rows=500, open_batches=1, patience=1800.0)  # an import commits 10,000 rows at once
+_NO_SUCH_ROUTE = (404, 405)  # 404 from version 4 on, also for a method; who is not there gets 400
 
 
 class ListmonkAdapter:
@@ -79,9 +75,7 @@ class ListmonkAdapter:
             destination, name, base_url=base_url, api_user=api_user, api_token=api_token, traffic=traffic, clock=clock
         )
         self._http = self._server.http
-        self._imports_work = True
-        self._lines: dict[str, list[int]] = {}
-        self._gone: set[int] = set()
+        self._imports = Imports(self._server, destination, name)
 
     def results(self) -> ListmonkResults:
         """The reader of what became of mailings."""
@@ -103,18 +97,18 @@ class ListmonkAdapter:
         return prepared, misfits
 
     def send(self, batch: Batch) -> Sent:
-        """Opt-outs first; then new contacts by import or one by one, changes one by one."""
+        """Opt-outs first; then what goes by import, and the others one by one."""
         rows = self._with_subscribers(batch.rows, batch.deadline)
         sending = Sending()
         direct = self._opt_out(rows, batch, sending)
-        receipt = self._import(direct, batch, sending)
-        imported = set(self._lines.get(receipt, ())) if receipt else set()
+        receipt = self._imports.begin(direct, batch, sending)
         settled = {outcome.id for outcome in sending.outcomes}
-        todo = [row for row in direct if row[0].contact.id not in settled and not _waits_only(row, imported)]
+        todo = [row for row in direct if row[0].contact.id not in settled and not self._imports.waits(receipt, row)]
         for outcome in in_parallel(partial(self._write_row, batch, sending), todo, self._http.connections):
-            if outcome.id in imported and outcome.state == "acked":
-                continue  # has its values, and is acknowledged when the import has brought it onto the list
-            self._gone |= imported & {outcome.id}
+            if self._imports.includes(receipt, outcome.id):
+                if outcome.state == "acked":
+                    continue  # has its values, and is acknowledged when the import has brought it onto the list
+                self._imports.leave_out(outcome.id)
             sending.outcomes.append(outcome)
         return sending.sent(receipt)
 
@@ -122,26 +116,10 @@ class ListmonkAdapter:
         """See `Adapter.collect`. listmonk tells of rows in a log only, so the subscribers themselves are read."""
         if self._server.importing(receipt):
             return None
-        stats = self._server.import_stats()
-        lines = self._lines.pop(receipt)
         by_id = {row.contact.id: row for row in batch.rows}
-        rows = [by_id[row_id] for row_id in lines if row_id not in self._gone]
-        self._gone.clear()
-        finished = stats["name"] == receipt and stats["status"] == "finished"
-        skipped = skipped_lines(self._server.import_log()) if finished else {}
-        reasons = {row_id: skipped[line] for line, row_id in enumerate(lines, start=1) if line in skipped}
-        outcomes = []
-        for row, known in self._with_subscribers(rows):
-            row_id = row.contact.id
-            if self._arrived(row, known):
-                outcomes.append(Outcome(row_id, "acked"))
-            elif row_id in reasons:
-                outcomes.append(Outcome(row_id, "rejected", self._http.redact(reasons[row_id])))
-            else:
-                # stopped, or failed as a whole: row by row tells more; or somebody added them a moment before
-                self._imports_work = self._imports_work and known is not None and known.joined
-                outcomes.append(Outcome(row_id, "planned"))
-        return outcomes
+        rows = self._with_subscribers([by_id[row_id] for row_id in self._imports.begun(receipt)])
+        arrived = {row.contact.id: self._arrived(row, known) for row, known in rows}
+        return self._imports.finish(receipt, rows, arrived)
 
     def reconcile(self, batch: Batch) -> list[Outcome] | None:
         """See `Adapter.reconcile`. While an import of ours runs, nothing can be told."""
@@ -174,11 +152,11 @@ class ListmonkAdapter:
         """Queries, which are what listmonk has for segments."""
         return ListmonkSegments(self._server)
 
-    def _with_subscribers(self, rows: Sequence[Prepared], deadline: float | None = None) -> list[_Row]:
+    def _with_subscribers(self, rows: Sequence[Prepared], deadline: float | None = None) -> list[Row]:
         found = self._server.look_up([row.request.address for row in rows], deadline)
         return [(row, found.get(row.request.address)) for row in rows]
 
-    def _opt_out(self, rows: Sequence[_Row], batch: Batch, sending: Sending) -> list[_Row]:
+    def _opt_out(self, rows: Sequence[Row], batch: Batch, sending: Sending) -> list[Row]:
         """Opt out all retractions in a call, two when some are off all lists, and read them again.
 
         Returns the rows with what is known now.
@@ -202,32 +180,7 @@ class ListmonkAdapter:
     def _in(self, row: Prepared, known: Subscriber) -> bool:
         return not known.out(self._destination, of_all=row.request.blocks)
 
-    def _import(self, rows: Sequence[_Row], batch: Batch, sending: Sending) -> str | None:
-        """Import who is new, when they are many, and who is there but not on the list. Returns the file's name."""
-        new = [row for row in rows if row[1] is None and row[0].request.values is not None]
-        joining = [row for row in rows if row[1] and row[0].request.values is not None and not row[1].joined]
-        if len(new) <= SINGLE_ROWS or self._server.sends_optins or not self._imports_work:
-            new = []
-        if joining and not self._imports_work:
-            reason = "listmonk's import failed, and nothing else brings a subscriber onto a list"
-            sending.outcomes += [Outcome(row.contact.id, "rejected", reason) for row, _ in joining]
-            joining = []
-        if not new and not joining:
-            return None
-        if self._server.importing():
-            # somebody else's: new contacts are added one by one meanwhile, the others wait
-            sending.outcomes += [Outcome(row.contact.id, "planned", "another import runs") for row, _ in joining]
-            sending.waits += [BUSY_SECONDS] * bool(joining)
-            return None
-        chosen = [*new, *joining]
-        receipt = f"{FILE_PREFIX}{self._name}-{batch.run:06d}-{batch.number}.csv"
-        content = import_file(self._destination, [(row.request, known) for row, known in chosen])
-        params = import_params(self._destination, self._server.list_id)
-        self._server.start_import(receipt, params, content, batch.deadline)
-        self._lines[receipt] = [row.contact.id for row, _ in chosen]
-        return receipt
-
-    def _write_row(self, batch: Batch, sending: Sending, pair: _Row) -> Outcome:
+    def _write_row(self, batch: Batch, sending: Sending, pair: Row) -> Outcome:
         row, known = pair
         return sending.attempt(row.contact.id, lambda: self._written(row, known, batch.deadline))
 
@@ -249,19 +202,22 @@ class ListmonkAdapter:
         else:
             body = change(self._destination, known, wanted)
             answer = self._http.call("PATCH", f"/subscribers/{known.id}", body=body, deadline=deadline)
-        if answer.ok:
-            shown = subscriber(self._destination, self._server.list_id, answer.body["data"])
-            if shown.shows(wanted):
-                return Outcome(row_id, "acked")
+        if known is not None and answer.status in _NO_SUCH_ROUTE:
+            self._server.cannot_patch()
+            return Outcome(row_id, "planned")
+        if not answer.ok:
+            return self._refused(row, known, answer)
+        shown = subscriber(self._destination, self._server.list_id, answer.body["data"])
+        if known is None and not shown.shows(wanted):
+            return Outcome(row_id, "planned")  # somebody added them a moment before, and version 1 says no word of it
+        if not shown.shows(wanted):
             return Outcome(row_id, "rejected", f"listmonk did not keep the attribute '{self._destination.attribute}'")
-        return self._refused(row, known, answer)
+        if known is None and not shown.joined:
+            return Outcome(row_id, "rejected", f"listmonk added them without the list: {LIST_HINT}")
+        return Outcome(row_id, "acked")
 
     def _refused(self, row: Prepared, known: Subscriber | None, answer: Answer) -> Outcome:
         """What a refusal means: somebody may have added, or deleted, the subscriber meanwhile."""
-        if answer.status == 405:
-            raise DestinationError(
-                "this listmonk can't change a subscriber in part (PATCH)", hint="update listmonk to version 6 or newer"
-            )
         if row.request.opts_out:
             return Outcome(row.contact.id, "acked")  # opted out already: that must not fail because of a value
         now = self._server.look_up([row.request.address]).get(row.request.address)
@@ -276,8 +232,3 @@ class ListmonkAdapter:
         if wanted.opts_out and self._in(row, known):
             return False
         return known.shows(wanted) and (wanted.values is None or known.joined)
-
-
-def _waits_only(row: _Row, imported: set[int]) -> bool:
-    """New subscribers of an import have their values in it; whoever was there gets them by a PATCH too."""
-    return row[1] is None and row[0].contact.id in imported

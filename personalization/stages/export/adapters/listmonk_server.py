@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 from personalization.program.models import ListmonkDestination
 from personalization.stages.export.adapters.base import Clock, DestinationError, Postponed
 from personalization.stages.export.adapters.http import Answer, Http
-from personalization.stages.export.adapters.listmonk_shapes import EXTERNAL_ID, Subscriber, queries, subscriber, words
+from personalization.stages.export.adapters.listmonk_shapes import (
+    EXTERNAL_ID,
+    Subscriber,
+    queries,
+    subscriber,
+    version_of,
+    words,
+)
 from personalization.stages.export.adapters.traffic import Traffic
 
 CONNECTIONS = 8  # listmonk names no limit; this leaves a small server and its database room for others
 BUSY_SECONDS = 5.0
+FORGETS = (3, 0)  # from then on an import may begin when the last one was not cleared
+PATCHES = (6, 1)  # the first version that can change a subscriber in part
 WINDOW, LARGEST_WINDOW = 1_000, 64_000  # ids: pages of listmonk end at 50, and its offsets slow down with every page
+_UNDER_WAY = ("importing", "stopping")
 KEY_HINT = (
     "check the API user and its token (Admin, Users), and that its role has lists:get_all, subscribers:get_all, "
     "subscribers:manage, subscribers:import and subscribers:sql_query"
 )
+
+LIST_HINT = "the API user's role may not manage it (lists:manage_all, or a list role)"
 
 
 class Server:
@@ -59,6 +72,23 @@ class Server:
             clock=clock,
         )
         self._list: dict[str, Any] | None = None
+        self._patches = True
+
+    @cached_property
+    def version(self) -> tuple[int, int] | None:
+        """Of the server's release, for example (6, 2); None when it tells none."""
+        answer = self.http.call("GET", "/config")
+        data = answer.body.get("data") if answer.ok and isinstance(answer.body, dict) else None
+        return version_of(data.get("version")) if isinstance(data, dict) else None
+
+    @property
+    def patches(self) -> bool:
+        """Whether it can change a subscriber in part."""
+        return self._patches and (self.version is None or self.version >= PATCHES)
+
+    def cannot_patch(self) -> None:
+        """Remember that it can't, whatever its version says."""
+        self._patches = False
 
     @property
     def list_id(self) -> int:
@@ -129,7 +159,9 @@ class Server:
 
     def all_subscribers(self) -> Iterator[dict[str, Any]]:
         """Every subscriber of the list in the order of their numbers."""
-        newest = self._query({"list_id": self.list_id, "order_by": "id", "order": "desc", "page": 1, "per_page": 1})
+        # not `order_by`: what listmonk can order by, and does by itself, differs from version to version
+        latest = f"(SELECT MAX(subscriber_id) FROM subscriber_lists WHERE list_id = {self.list_id})"  # noqa: S608
+        newest = self._query({"query": f"subscribers.id = {latest}", "list_id": self.list_id, "per_page": 1})
         last = int(newest[0]["id"]) if newest else 0
         begin, window = 0, WINDOW
         while begin < last:
@@ -158,7 +190,7 @@ class Server:
     def importing(self, prefix: str = "") -> bool:
         """Whether an import runs whose file's name begins like that."""
         stats = self.import_stats()
-        return stats["status"] in ("importing", "stopping") and str(stats["name"]).startswith(prefix)
+        return stats["status"] in _UNDER_WAY and str(stats["name"]).startswith(prefix)
 
     def import_log(self) -> str:
         answer = self.expect(self.http.call("GET", "/import/subscribers/logs"), "show the log of an import")
@@ -166,6 +198,9 @@ class Server:
 
     def start_import(self, name: str, params: str, content: bytes, deadline: float) -> None:
         form = {"params": (None, params), "file": (name, content, "text/csv")}
+        over = self.import_stats()["status"] in ("finished", "failed")
+        if over and self.version is not None and self.version < FORGETS:
+            self.expect(self.http.call("DELETE", "/import/subscribers"), "clear what is left of an import")
         answer = self.http.call("POST", "/import/subscribers", form=form, repeatable=False, deadline=deadline)
         if not answer.ok and self.importing():
             raise Postponed("another import began at listmonk", BUSY_SECONDS)

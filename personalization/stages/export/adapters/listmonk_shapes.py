@@ -2,16 +2,13 @@
 
 Our values are one attribute of a subscriber, an object of its own, so that the attributes of others stay theirs.
 
-Nothing here can subscribe anybody again. Creating answers 409 for whoever is there; a PATCH names no lists and an
-empty status, which leaves both alone; an import never overwrites a subscription (`overwrite_subscription_status`),
-and whoever is blocklisted comes onto the list as unsubscribed. (listmonk's queries/subscribers.sql.)
+Nothing here can subscribe anybody again. Creating is refused for whoever is there; a PATCH names no lists and an
+empty status, which leaves both alone; an import that adds overwrites nothing, and one that rewrites names no list
+(before version 6) or overwrites no subscription. (listmonk's queries/subscribers.sql.)
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 import unicodedata
 import urllib.parse
@@ -27,7 +24,7 @@ from personalization.stages.export.adapters.http import Answer
 EXTERNAL_ID = "external_id"
 QUERY_BYTES = 6_000  # of one expression in a URL: proxies in front of listmonk refuse URLs of 8 KB and more
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SKIPPED = re.compile(r"skipping (?:invalid attributes JSON on )?line (\d+)\b[:.]?\s*(.*)")
+_NAME_LENGTH = 50  # the oldest listmonk takes 200 bytes
 
 Value = str | float
 
@@ -65,12 +62,27 @@ class Wish:
 
 @dataclass(frozen=True)
 class Subscriber:
-    """A subscriber as listmonk shows it. `on_list` is the subscription's status, None without one."""
+    """A subscriber as listmonk shows it.
+
+    Attributes
+    ----------
+    held
+        Our attribute, whatever it is.
+    on_list : str or None
+        The subscription's status, None without one.
+    asked : bool
+        On some double opt-in list, and has not confirmed: a PATCH lets listmonk mail them the question again.
+    attribs : mapping
+        All attributes.
+    """
 
     id: int
     status: str
     held: Any = field(repr=False)
     on_list: str | None
+    asked: bool = False
+    name: str = field(repr=False, default="")
+    attribs: Mapping[str, Any] = field(repr=False, default_factory=dict)
 
     def out(self, destination: ListmonkDestination, *, of_all: bool = False) -> bool:
         """Whether they are opted out as the destination says it is done there, or of all lists."""
@@ -136,7 +148,7 @@ def new_subscriber(destination: ListmonkDestination, list_id: int, wanted: Wish)
     """The body of `POST /api/subscribers`, which refuses (409) whoever is there already."""
     return {
         "email": wanted.address,
-        "name": "",
+        "name": name_of(wanted.address),
         "status": "enabled",
         "lists": [list_id],
         "attribs": {destination.attribute: wanted.attribute({})},
@@ -153,36 +165,9 @@ def change(destination: ListmonkDestination, known: Subscriber, wanted: Wish) ->
     return {"status": "", "attribs": {destination.attribute: wanted.attribute(known.ours)}}
 
 
-def import_params(destination: ListmonkDestination, list_id: int) -> str:
-    """The parameters of an import: it adds who is not there, and touches nothing of who is."""
-    return json.dumps(
-        {
-            "mode": "subscribe",
-            "subscription_status": destination.new_contacts,
-            "overwrite_userinfo": False,
-            "overwrite_subscription_status": False,
-            "delim": ",",
-            "lists": [list_id],
-        }
-    )
-
-
-def import_file(destination: ListmonkDestination, rows: Sequence[tuple[Wish, Subscriber | None]]) -> bytes:
-    """The CSV of an import. Whoever is there already only joins the list."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("email", "name", "attributes"))
-    for wanted, known in rows:
-        attributes = {destination.attribute: wanted.attribute({})}
-        text = "" if known else json.dumps(attributes, ensure_ascii=False, separators=(",", ":"))
-        writer.writerow((wanted.address, "", text))
-    return buffer.getvalue().encode()
-
-
-def skipped_lines(log: str) -> dict[int, str]:
-    """Rows that an import left out, by their number in the file (the first is 1), with listmonk's words."""
-    found = (_SKIPPED.search(line) for line in log.splitlines())
-    return {int(match[1]): match[2].partition(": [")[0].strip() or "skipped" for match in found if match}
+def name_of(address: str) -> str:
+    """What listmonk calls somebody without a name; before version 2.5 it takes nobody without one."""
+    return " ".join(address.partition("@")[0].replace(".", " ").split()).title()[:_NAME_LENGTH] or address[:1]
 
 
 def queries(column: str, values: Sequence[str]) -> Iterator[str]:
@@ -203,9 +188,25 @@ def queries(column: str, values: Sequence[str]) -> Iterator[str]:
 
 def subscriber(destination: ListmonkDestination, list_id: int, shown: Mapping[str, Any]) -> Subscriber:
     """A subscriber out of an answer."""
-    on_list = [entry.get("subscription_status") for entry in shown.get("lists") or [] if entry.get("id") == list_id]
-    held = (shown.get("attribs") or {}).get(destination.attribute)
-    return Subscriber(int(shown["id"]), str(shown["status"]), held, on_list[0] if on_list else None)
+    lists = shown.get("lists") or []
+    on_list = [entry.get("subscription_status") for entry in lists if entry.get("id") == list_id]
+    asked = any(e.get("optin") == "double" and e.get("subscription_status") == "unconfirmed" for e in lists)
+    attribs = shown.get("attribs") or {}
+    return Subscriber(
+        int(shown["id"]),
+        str(shown["status"]),
+        attribs.get(destination.attribute),
+        on_list[0] if on_list else None,
+        asked,
+        str(shown.get("name") or ""),
+        attribs,
+    )
+
+
+def version_of(text: Any) -> tuple[int, int] | None:
+    """The version of a server out of what it calls it; None when it is no release."""
+    match = re.match(r"v?(\d+)\.(\d+)", str(text))
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def words(answer: Answer) -> str:
