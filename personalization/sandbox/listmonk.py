@@ -1,7 +1,8 @@
-"""A stand-in for a listmonk server (v6) on this machine: stateful, strict, and faulty when a test asks for it.
+"""A stand-in for a listmonk server on this machine: stateful, strict, and faulty when a test asks for it.
 
 Built from listmonk's source (cmd/subscribers.go, cmd/import.go, internal/subimporter, queries/subscribers.sql) and
-API documentation. Differences are listed in docs/export.md.
+API documentation, and compared with a running server. It is version 6.2 unless a test asks for an older one
+(`PUT /_sandbox/version`). Differences are listed in docs/export.md.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from personalization.sandbox.answers import Answer
 from personalization.sandbox.listmonk_data import STATUSES, SUBSCRIPTIONS, Data, default_name, sanitised
@@ -26,6 +29,8 @@ from personalization.sandbox.listmonk_import import Importer, NotStarted
 from personalization.sandbox.store import Store
 from personalization.sandbox.web import PlatformSandbox, json_body
 
+VERSION = (6, 2)
+PATCHES, ACTIVITY, ONE_ROUTE = (6, 1), (6, 0), (4, 0)  # the first versions that have it, and answer 404 to a method
 _PER_PAGE, _MOST_PER_PAGE = 20, 50
 _ORDERS = ("email", "status", "name", "created_at", "updated_at")
 
@@ -68,9 +73,31 @@ class ListmonkSandbox(PlatformSandbox):
         self._credentials = api_key if ":" in api_key else f"sandbox:{api_key}"
         self.data = Data(state, list_id)
         self.importer = Importer(self.data, batch_seconds)
+        self._become(VERSION)
+
+    def further_routes(self) -> list[BaseRoute]:
+        return [
+            Route("/_sandbox/version", self._set_version, methods=["PUT"]),
+            Route("/_sandbox/optins", self._show_optins),
+        ]
+
+    async def _set_version(self, request: Request) -> Response:
+        """`version`, for example "5.1.0": until the state is reset."""
+        text = str((await request.json())["version"])
+        major, minor = text.split(".")[:2]
+        self._become((int(major), int(minor)))
+        return JSONResponse({"version": text})
+
+    async def _show_optins(self, request: Request) -> Response:
+        """Mails that asked somebody to confirm: each with `email` and `list_id`."""
+        return JSONResponse({"optins": self.data.sent_optins()})
+
+    def _become(self, version: tuple[int, int]) -> None:
+        self._version = self.data.version = self.importer.version = version
 
     def forget(self) -> None:
         super().forget()
+        self._become(VERSION)
         self.importer.forget()
         self.data.forget()
 
@@ -92,6 +119,8 @@ class ListmonkSandbox(PlatformSandbox):
         allowed = False
         for verb, pattern, handler in _ROUTES:
             match = pattern.fullmatch(path)
+            if (verb == "PATCH" and self._version < PATCHES) or (path.endswith("/activity") and self._version < ACTIVITY):
+                continue
             allowed = allowed or bool(match)
             if not match or verb != request.method:
                 continue
@@ -104,6 +133,8 @@ class ListmonkSandbox(PlatformSandbox):
                 return Answer(200, {"data": handler(self, keys, request.query_params, await _body(request))})
             except _Refused as refused:
                 return refused.answer
+        if self._version >= ONE_ROUTE:
+            return Answer(404, {"message": "404 unknown endpoint"})
         return Answer(405, {"message": "Method Not Allowed"}) if allowed else Answer(404, {"message": "Not Found"})
 
     def _import(self, headers: Mapping[str, str], body: bytes) -> Any:
@@ -127,6 +158,10 @@ class ListmonkSandbox(PlatformSandbox):
 
     def health(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
         return True
+
+    def config(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
+        major, minor = self._version
+        return {"lang": "en", "needs_restart": False, "version": f"v{major}.{minor}.0"}
 
     def all_lists(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
         found = self.data.lists()
@@ -239,7 +274,9 @@ class ListmonkSandbox(PlatformSandbox):
         if body.get("lists") and not lists:
             raise _Refused(403, "Permission denied: lists")
         attribs = _attributes(body.get("attribs"))
-        name = str(body.get("name") or "").strip() or default_name(email)
+        name = str(body.get("name") or "").strip() or default_name(email, self._version)
+        if not name:
+            raise _Refused(400, 'invalid or empty name ""')
         try:
             return self.data.insert(email, name, status, attribs, lists, bool(body.get("preconfirm_subscriptions")))
         except sqlite3.IntegrityError:
@@ -251,7 +288,10 @@ class ListmonkSandbox(PlatformSandbox):
         return self._update(keys[0], body, _attributes(body.get("attribs")), body.get("lists") or [])
 
     def patch_subscriber(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
-        """Attributes are merged at the top level. A status that is not sent is written back as it was read."""
+        """Attributes are merged at the top level. A status that is not sent is written back as it was read.
+
+        Whoever has not confirmed a double opt-in list is asked again, unless `preconfirm_subscriptions` is set.
+        """
         known = self.get_subscriber(keys, query, body)
         merged = {**known, **{key: value for key, value in body.items() if key != "attribs"}}
         attribs = {**known["attribs"], **_attributes(body.get("attribs"))}
@@ -290,7 +330,8 @@ class ListmonkSandbox(PlatformSandbox):
         if status:
             _check_status(status)
         try:
-            return self.data.update(key, email, str(body.get("name") or "").strip(), status, attribs, lists)
+            name, preconfirm = str(body.get("name") or "").strip(), bool(body.get("preconfirm_subscriptions"))
+            return self.data.update(key, email, name, status, attribs, lists, preconfirm)
         except sqlite3.IntegrityError:
             raise _Refused(500, "Error updating subscriber: duplicate key value") from None
 
@@ -375,6 +416,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
     (verb, re.compile(pattern), handler)
     for verb, pattern, handler in (
         ("GET", r"/health", _S.health),
+        ("GET", r"/config", _S.config),
         ("GET", r"/lists", _S.all_lists),
         ("POST", r"/lists", _S.add_list),
         ("GET", r"/lists/(\d+)", _S.one_list),

@@ -23,6 +23,8 @@ _ADDRESS = re.compile(rf"{_LOCAL}@{_LOCAL}")
 _CAST = re.compile(r"(\([^()]*\)|[\w.]+(?:->>?'[^']*')*)::(\w+)")
 _AFFINITY = {"float": "real", "numeric": "real", "int": "integer", "integer": "integer", "text": "text"}
 _CHUNK = 500
+SPARES_BLOCKLISTED = (5, 0)  # imports before it give the blocklisted a subscription; nobody mails them all the same
+NAMES_NOBODY = (2, 5)  # before it everybody needs a name
 _SCHEMA = """
 create table if not exists lists (
     id integer primary key autoincrement, uuid text, name text, type text, optin text, status text default 'active',
@@ -60,6 +62,7 @@ class Data:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._list_name = list_name
+        self.version = (0, 0)
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
         self._db.row_factory = sqlite3.Row
         self._db.execute("pragma foreign_keys = on")
@@ -106,7 +109,7 @@ class Data:
         condition = f"({_as_sqlite(where)})" if where else "true"
         if list_ids:
             joined = ",".join(str(int(key)) for key in list_ids)
-            condition = condition.replace("subscriber_lists.updated_at", "l.updated_at")
+            condition = re.sub(r"\bsubscriber_lists\.(updated_at|status)\b", r"l.\1", condition)
             on_list = f"l.subscriber_id = subscribers.id and l.list_id in ({joined}) and (? = '' or l.status = ?)"
             condition = f"exists (select 1 from subscriber_lists l where {on_list} and {condition})"  # noqa: S608
         bound = (status, status) if list_ids else ()
@@ -140,12 +143,32 @@ class Data:
                 self._db.execute(
                     "insert into subscriber_lists values (?, ?, ?, ?, ?)", (key, entry["id"], given, now, now)
                 )
-                if entry["optin"] == "double" and given == "unconfirmed":
-                    self._db.execute("insert into sent_optins values (?, ?)", (key, entry["id"]))
+        if not preconfirm:
+            self._ask_to_confirm(key, list_ids)
         return self.subscriber(key) or {}
 
+    def _ask_to_confirm(self, key: int, list_ids: Sequence[int] | None) -> None:
+        """Mail somebody who has not confirmed; no lists, and none named: for all of theirs."""
+        for entry in (self.subscriber(key) or {}).get("lists", []):
+            unconfirmed = entry["optin"] == "double" and entry["subscription_status"] == "unconfirmed"
+            if unconfirmed and (not list_ids or entry["id"] in list_ids):
+                self._db.execute("insert into sent_optins values (?, ?)", (key, entry["id"]))
+
+    def sent_optins(self) -> list[dict[str, Any]]:
+        rows = self._db.execute(
+            "select s.email, o.list_id from sent_optins o join subscribers s on s.id = o.subscriber_id order by o.rowid"
+        )
+        return [dict(row) for row in rows]
+
     def update(
-        self, key: int, email: str, name: str, status: str, attribs: Mapping[str, Any], list_ids: Sequence[int] | None
+        self,
+        key: int,
+        email: str,
+        name: str,
+        status: str,
+        attribs: Mapping[str, Any],
+        list_ids: Sequence[int] | None,
+        preconfirm: bool = False,
     ) -> dict[str, Any]:
         """`update-subscriber-with-lists`: empty texts leave what is there; lists replace the subscriptions if given."""
         now = moment()
@@ -159,11 +182,14 @@ class Data:
             query = f"delete from subscriber_lists where subscriber_id = ? and list_id not in ({kept})"  # noqa: S608
             self._db.execute(query, (key,))
             for entry in list_ids:
+                given = "unsubscribed" if status == "blocklisted" else "confirmed" if preconfirm else "unconfirmed"
                 self._db.execute(
-                    "insert into subscriber_lists select ?, id, 'unconfirmed', ?, ? from lists where id = ?"
-                    " on conflict do nothing",
-                    (key, now, now, entry),
+                    "insert into subscriber_lists select ?, id, ?, ?, ? from lists where id = ? on conflict do update"
+                    " set status = iif(? = 'unsubscribed' or status = 'unconfirmed', excluded.status, status)",
+                    (key, given, now, now, entry, given),
                 )
+        if not preconfirm:
+            self._ask_to_confirm(key, list_ids)
         return self.subscriber(key) or {}
 
     def upsert(
@@ -192,7 +218,7 @@ class Data:
                 (
                     key,
                     entry,
-                    "unsubscribed" if status == "blocklisted" else subscription,
+                    "unsubscribed" if status == "blocklisted" and self.version >= SPARES_BLOCKLISTED else subscription,
                     now,
                     now,
                     overwrite_subscription,
@@ -325,8 +351,10 @@ def sanitised(address: Any) -> str | None:
     return lowered if _ADDRESS.fullmatch(lowered) else None
 
 
-def default_name(address: str) -> str:
-    """What listmonk calls somebody without a name."""
+def default_name(address: str, version: tuple[int, int]) -> str:
+    """What listmonk calls somebody without a name; nothing before version 2.5, which takes nobody without one."""
+    if version < NAMES_NOBODY:
+        return ""
     return " ".join(part.capitalize() for part in address.partition("@")[0].replace(".", " ").split())
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from personalization.sandbox.listmonk_data import SUBSCRIPTIONS, Data, default_name, sanitised
 
 COMMIT_ROWS = 10_000
+SPLIT_FLAGS, NEEDS_LISTS, FORGETS = (6, 0), (6, 0), (3, 0)
+"""The first versions that know `overwrite_userinfo`, refuse an import onto no list, and need no clearing."""
 _COLUMNS = ("email", "name", "attributes")
 
 
@@ -36,6 +38,7 @@ class Importer:
         self._data, self._seconds = data, seconds
         self._tasks: set[asyncio.Task[None]] = set()
         self._round = 0
+        self.version = (0, 0)
         self.forget()
 
     def forget(self) -> None:
@@ -59,7 +62,7 @@ class Importer:
             raise NotStarted(400, f"Invalid params: {error}") from None
         known = {entry["id"] for entry in self._data.lists()}
         params["lists"] = [key for key in params.get("lists") or [] if key in known]
-        if not params["lists"] and params.get("mode") != "blocklist":
+        if not params["lists"] and params.get("mode") != "blocklist" and self.version >= NEEDS_LISTS:
             raise NotStarted(403, "Permission denied: lists")
         if params.get("mode") not in ("subscribe", "blocklist"):
             raise NotStarted(400, "Invalid mode")
@@ -71,7 +74,7 @@ class Importer:
             raise NotStarted(400, "`delim` should be a single character")
         if file is None:
             raise NotStarted(400, "Invalid file: http: no such file")
-        if self.stats["status"] == "stopping":
+        if self.stats["status"] == "stopping" or (self.stats["status"] != "none" and self.version < FORGETS):
             raise NotStarted(500, "Error starting import: an import is already running")
         name, content = file
         self.stats = {"name": name, "total": 0, "imported": 0, "status": "importing"}
@@ -127,7 +130,14 @@ class Importer:
             row = dict(zip(header, cells, strict=True))
             email = sanitised(row["email"])
             if email is None:
-                self._say(f"skipping line {number}: Invalid e-mail.: [{' '.join(cells)}]")
+                if self.version >= SPLIT_FLAGS:
+                    self._say(f"skipping line {number}: Invalid e-mail.: [{' '.join(cells)}]")
+                else:
+                    self._say(f"skipping line {number}: {row['email']}: Invalid e-mail.")
+                continue
+            name = row.get("name", "").strip() or default_name(email, self.version)
+            if not name:
+                self._say(f'skipping line {number}: invalid or empty name ""')
                 continue
             attribs: dict[str, Any] = {}
             if row.get("attributes"):
@@ -135,7 +145,7 @@ class Importer:
                     attribs = json.loads(row["attributes"])
                 except ValueError as error:
                     self._say(f"skipping invalid attributes JSON on line {number} for '{email}': {error}")
-            rows.append((email, row.get("name", "").strip() or default_name(email), attribs))
+            rows.append((email, name, attribs))
         return rows
 
     def _write(self, params: dict[str, Any], email: str, name: str, attribs: dict[str, Any]) -> None:
@@ -144,15 +154,15 @@ class Importer:
         if params["mode"] == "blocklist":
             self._data.blocklist_address(email, name, attribs)
             return
-        both = bool(params.get("overwrite"))
+        both, split = bool(params.get("overwrite")), self.version >= SPLIT_FLAGS
         self._data.upsert(
             email,
             name,
             attribs,
             params["lists"],
             params["subscription_status"],
-            both or bool(params.get("overwrite_userinfo")),
-            both or bool(params.get("overwrite_subscription_status")),
+            both or (split and bool(params.get("overwrite_userinfo"))),
+            both or (split and bool(params.get("overwrite_subscription_status"))),
         )
 
     def _say(self, text: str) -> None:
