@@ -30,7 +30,8 @@ from personalization.sandbox.store import Store
 from personalization.sandbox.web import PlatformSandbox, json_body
 
 VERSION = (6, 2)
-PATCHES, ACTIVITY, ONE_ROUTE = (6, 1), (6, 0), (4, 0)  # the first versions that have it, and answer 404 to a method
+SAYS_NO = (6, 0)  # before it lists that the API user may not manage are left out without a word
+NO_405 = (4, 0)  # from then on a method that is not there gets 404
 _PER_PAGE, _MOST_PER_PAGE = 20, 50
 _ORDERS = ("email", "status", "name", "created_at", "updated_at")
 
@@ -82,17 +83,19 @@ class ListmonkSandbox(PlatformSandbox):
         ]
 
     async def _set_version(self, request: Request) -> Response:
-        """`version`, for example "5.1.0": until the state is reset."""
-        text = str((await request.json())["version"])
+        """`version`, for example "5.1.0", and `manages_lists`, whether the API user may: until the state is reset."""
+        asked = await request.json()
+        text = str(asked["version"])
         major, minor = text.split(".")[:2]
-        self._become((int(major), int(minor)))
+        self._become((int(major), int(minor)), bool(asked.get("manages_lists", True)))
         return JSONResponse({"version": text})
 
     async def _show_optins(self, request: Request) -> Response:
         """Mails that asked somebody to confirm: each with `email` and `list_id`."""
         return JSONResponse({"optins": self.data.sent_optins()})
 
-    def _become(self, version: tuple[int, int]) -> None:
+    def _become(self, version: tuple[int, int], manages_lists: bool = True) -> None:
+        self._manages_lists = manages_lists
         self._version = self.data.version = self.importer.version = version
 
     def forget(self) -> None:
@@ -119,7 +122,7 @@ class ListmonkSandbox(PlatformSandbox):
         allowed = False
         for verb, pattern, handler in _ROUTES:
             match = pattern.fullmatch(path)
-            if (verb == "PATCH" and self._version < PATCHES) or (path.endswith("/activity") and self._version < ACTIVITY):
+            if self._version < _SINCE.get(handler, (0, 0)):
                 continue
             allowed = allowed or bool(match)
             if not match or verb != request.method:
@@ -133,7 +136,7 @@ class ListmonkSandbox(PlatformSandbox):
                 return Answer(200, {"data": handler(self, keys, request.query_params, await _body(request))})
             except _Refused as refused:
                 return refused.answer
-        if self._version >= ONE_ROUTE:
+        if self._version >= NO_405:
             return Answer(404, {"message": "404 unknown endpoint"})
         return Answer(405, {"message": "Method Not Allowed"}) if allowed else Answer(404, {"message": "Not Found"})
 
@@ -269,9 +272,9 @@ class ListmonkSandbox(PlatformSandbox):
             raise _Refused(400, "Invalid e-mail.")
         status = body.get("status") or "enabled"
         _check_status(status)
-        known = {entry["id"] for entry in self.data.lists()}
+        known = {entry["id"] for entry in self.data.lists() if self._manages_lists}
         lists = [key for key in body.get("lists") or [] if key in known]
-        if body.get("lists") and not lists:
+        if body.get("lists") and not lists and self._version >= SAYS_NO:
             raise _Refused(403, "Permission denied: lists")
         attribs = _attributes(body.get("attribs"))
         name = str(body.get("name") or "").strip() or default_name(email, self._version)
@@ -441,3 +444,4 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
         ("GET", r"/import/subscribers/logs", _S.import_log),
     )
 )
+_SINCE: Mapping[_Handler, tuple[int, int]] = {_S.patch_subscriber: (6, 1), _S.show_activity: (6, 0)}

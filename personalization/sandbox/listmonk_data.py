@@ -19,7 +19,7 @@ from typing import Any
 STATUSES = ("enabled", "disabled", "blocklisted")
 SUBSCRIPTIONS = ("unconfirmed", "confirmed", "unsubscribed")
 _LOCAL = r"[^\s\"(),:;<>@\[\]\\.]+(?:\.[^\s\"(),:;<>@\[\]\\.]+)*"
-_ADDRESS = re.compile(rf"{_LOCAL}@{_LOCAL}")
+_ADDRESS = re.compile(rf"{_LOCAL}@(?:{_LOCAL}|\[(?:\d{{1,3}}\.){{3}}\d{{1,3}}\])")
 _CAST = re.compile(r"(\([^()]*\)|[\w.]+(?:->>?'[^']*')*)::(\w+)")
 _AFFINITY = {"float": "real", "numeric": "real", "int": "integer", "integer": "integer", "text": "text"}
 _CHUNK = 500

@@ -12,7 +12,7 @@ from personalization.stages.export.adapters.listmonk import SINGLE_ROWS
 from tests.contract.adapter import CRASH_POINTS, AdapterContract, killer
 from tests.contract.wrong_input import WrongInput
 from tests.export.killable import Killable
-from tests.export.listmonk import SETTINGS, fields, point_at, subscribers
+from tests.export.listmonk import SETTINGS, become, fields, point_at, subscribers
 from tests.export.shop import Shop
 
 __all__ = ["killer"]
@@ -69,6 +69,18 @@ class TestListmonkByImport(TestListmonk):
         self, shop: Shop, platform: Sandbox, killer: Killable, crash_at: str
     ) -> None:
         super().test_killed_anywhere_and_run_again(shop, platform, killer, crash_at)
+
+
+@pytest.mark.slow
+class TestListmonkBeforePatch(TestListmonk):
+    """The same with a server that takes changes by import only."""
+
+    @pytest.fixture
+    def platform(self, server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+        server.reset()
+        become(server, "5.1.0")
+        point_at(server, monkeypatch)
+        return server
 
 
 class TestListmonkWrongInput(WrongInput):

@@ -44,7 +44,8 @@ def _names(node: ast.expr | None, words: tuple[str, ...]) -> bool:
 ALLOWED = {"'unsubscribed'", "'UNSUBSCRIBED'", "'cleaned'"}
 HARMLESS = {
     # POST answers 409 for whoever is there; an empty status writes none; an import overwrites no subscription
-    "listmonk_shapes.py": {"'enabled'", "''", "destination.new_contacts"},
+    "listmonk_shapes.py": {"'enabled'", "''"},
+    "listmonk_files.py": {"destination.new_contacts"},
     # 2 is unsubscribed; the others are filters of GETs
     "activecampaign_calls.py": {"'2'", "-1", "status"},
 }
@@ -58,14 +59,16 @@ def test_the_only_status_written_is_opted_out(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_imports_never_overwrite_a_subscription(path: Path) -> None:
-    """listmonk: `overwrite` stands for both of the other two."""
+    """listmonk: `overwrite` sets the status of subscriptions too, of those lists that an import names."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Dict):
             keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
             values = {key: ast.unparse(value) for key, value in zip(keys, node.values, strict=False)}
-            assert "overwrite" not in values
             if "subscription_status" in values:
                 assert values["overwrite_subscription_status"] == "False"
+                assert values["overwrite"] == "False" or values["lists"] == "[]"
+            else:
+                assert "overwrite" not in values
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import requests
 
 from personalization.sandbox import Sandbox
 
@@ -38,3 +39,15 @@ def fields(sandbox: Sandbox) -> dict[str, dict[str, Any]]:
         for email, row in subscribers(sandbox).items()
         if (held := row["attribs"].get("personalization", {})).get("CAMPAIGN") and row["lists"]
     }
+
+
+def become(sandbox: Sandbox, version: str, **settings: bool) -> None:
+    """Let the sandbox be another version until it is reset."""
+    asked = {"version": version, **settings}
+    requests.put(f"{sandbox.url}/_sandbox/version", json=asked, timeout=10).raise_for_status()
+
+
+def optin_mails(sandbox: Sandbox) -> list[tuple[str, int]]:
+    """Who was asked to confirm which list, mail by mail."""
+    sent = requests.get(f"{sandbox.url}/_sandbox/optins", timeout=10).json()["optins"]
+    return [(mail["email"], mail["list_id"]) for mail in sent]

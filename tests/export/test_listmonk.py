@@ -473,14 +473,6 @@ def test_a_token_revoked_in_the_middle(shop: Shop, sandbox: Sandbox) -> None:
     assert (books.acked, books.held, books.closes) == (4, 4, True)
 
 
-def test_an_old_listmonk(shop: Shop, sandbox: Sandbox) -> None:
-    export(shop)
-    change_offers(shop)
-    body = {"message": "Method Not Allowed"}
-    sandbox.fault("status", path="/subscribers/\\d+", method="PATCH", status=405, body=body, times=100)
-    expect_refused(shop, "can't change a subscriber in part", "version 6 or newer")
-
-
 def test_html_instead_of_an_api(shop: Shop, sandbox: Sandbox) -> None:
     sandbox.fault("html", path="/lists", times=100, status=404)
     expect_refused(shop, r"listmonk answered GET /lists with HTML \(status 404\)", "check `base_url`")

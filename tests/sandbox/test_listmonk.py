@@ -12,7 +12,7 @@ import requests
 
 from personalization.sandbox import Sandbox, run_sandbox
 
-PARAMS = '{"mode":"subscribe","delim":",","lists":[1],"subscription_status":"confirmed"%s}'
+PARAMS = '{"mode":"subscribe","delim":",","lists":[1],"subscription_status":"confirmed"%s}'  # what comes last counts
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,23 @@ def test_creating_twice_is_refused_and_addresses_are_checked(listmonk: Sandbox) 
     again = call(listmonk, "POST", "/subscribers", json={"email": "ada@example.com", "status": "enabled"})
     assert (again.status_code, again.json()["message"]) == (409, "E-mail already exists.")
     assert call(listmonk, "POST", "/subscribers", json={"email": "a..b@example.com"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("email", "taken"),
+    [
+        *(
+            (e, True)
+            for e in ("o'neil@x.com", "a+b@x.com", "jürgen@exämple.de", "x=y/z!#$&*?^`{|}~@x.com", "a@[127.0.0.1]")
+        ),
+        *((e, True) for e in ("a@localhost", "=cmd@x.com", "a@-x_.com", "emoji😀@x.com")),
+        *((e, False) for e in ('"quoted local"@x.com', "dot.@x.com", "a@@x.com", "a.x.com", "a b@x.com", "a;b@x.com")),
+        *((e, False) for e in ("a<x>@x.com", "a@x.com.", "a\\b@x.com", "a,b@x.com", "Ada <a@x.com>", "")),
+    ],
+)
+def test_addresses_that_a_real_server_takes(listmonk: Sandbox, email: str, taken: bool) -> None:
+    """As seen at listmonk 1.1.0, whose rule (Go's net/mail, and nothing but the address) later versions have too."""
+    assert call(listmonk, "POST", "/subscribers", json={"email": email, "name": "A"}).ok is taken
 
 
 def test_patch_merges_attributes_and_put_clears_lists(listmonk: Sandbox) -> None:
@@ -193,8 +210,86 @@ def test_pages_end_at_fifty_unless_all(listmonk: Sandbox) -> None:
 def test_lists_and_methods_that_are_not_there(listmonk: Sandbox) -> None:
     assert call(listmonk, "GET", "/lists/77").status_code == 400
     assert call(listmonk, "GET", "/nowhere").status_code == 404
-    assert call(listmonk, "POST", "/subscribers/1").status_code == 405
+    unknown = call(listmonk, "POST", "/subscribers/1")
+    assert (unknown.status_code, unknown.json()) == (404, {"message": "404 unknown endpoint"}), "not 405, from 4 on"
     assert call(listmonk, "POST", "/subscribers", data="x").status_code in (400, 415)
+
+
+def become(listmonk: Sandbox, version: str, **settings: bool) -> None:
+    asked = {"version": version, **settings}
+    assert requests.put(f"{listmonk.url}/_sandbox/version", json=asked, timeout=10).ok
+
+
+@pytest.mark.parametrize(
+    ("version", "patch", "activity"),
+    [("3.0.0", 405, 404), ("4.1.0", 404, 404), ("5.1.0", 404, 404), ("6.0.0", 404, 200), ("6.1.0", 200, 200)],
+)
+def test_what_older_versions_do_not_have(listmonk: Sandbox, version: str, patch: int, activity: int) -> None:
+    become(listmonk, version)
+    assert call(listmonk, "GET", "/config").json()["data"]["version"] == f"v{version}"
+    key = add(listmonk)["id"]
+    assert call(listmonk, "PATCH", f"/subscribers/{key}", json={"attribs": {}}).status_code == patch
+    assert call(listmonk, "GET", f"/subscribers/{key}/activity").status_code == activity
+
+
+def test_imports_before_version_6(listmonk: Sandbox) -> None:
+    """They know one flag, which resubscribes, unless no list is named: then no subscription is touched."""
+    become(listmonk, "5.1.0")
+    key = add(listmonk, attribs={"city": "Turin"})["id"]
+    call(listmonk, "PUT", "/subscribers/lists", json={"ids": [key], "target_list_ids": [1], "action": "unsubscribe"})
+    text = 'email,name,attributes\nada@example.com,New,"{""a"": 1}"\nbad..address@x.com,A,\n'
+    run_import(listmonk, text, ', "overwrite_userinfo": true, "overwrite_subscription_status": true')
+    assert (read(listmonk, key)["attribs"], status_of(listmonk, key)[1]) == ({"city": "Turin"}, {1: "unsubscribed"})
+    run_import(listmonk, text, ', "overwrite": true, "lists": []')
+    assert (read(listmonk, key)["attribs"], read(listmonk, key)["name"]) == ({"a": 1}, "New")
+    assert status_of(listmonk, key)[1] == {1: "unsubscribed"}
+    log = call(listmonk, "GET", "/import/subscribers/logs").json()["data"]
+    assert "skipping line 2: bad..address@x.com: Invalid e-mail.\n" in log
+    run_import(listmonk, text, ', "overwrite": true')
+    assert status_of(listmonk, key)[1] == {1: "confirmed"}, "the flag resubscribes"
+
+
+def test_before_version_3_a_finished_import_has_to_be_cleared_and_everybody_has_a_name(listmonk: Sandbox) -> None:
+    become(listmonk, "2.4.0")
+    assert run_import(listmonk, "email,name\na@x.com,A\nb@x.com,\n")["imported"] == 1
+    files = {"params": (None, PARAMS % ""), "file": ("a.csv", b"email,name\nc@x.com,C\n", "text/csv")}
+    assert call(listmonk, "POST", "/import/subscribers", files=files).status_code == 500
+    assert call(listmonk, "DELETE", "/import/subscribers").json()["data"]["status"] == "none"
+    assert call(listmonk, "POST", "/import/subscribers", files=files).ok
+    assert call(listmonk, "POST", "/subscribers", json={"email": "d@x.com", "name": ""}).status_code == 400
+
+
+def optins(listmonk: Sandbox) -> int:
+    return len(requests.get(f"{listmonk.url}/_sandbox/optins", timeout=10).json()["optins"])
+
+
+def test_any_patch_asks_who_has_not_confirmed_again(listmonk: Sandbox) -> None:
+    key = add(listmonk, lists=[1, 2])["id"]
+    assert optins(listmonk) == 1
+    call(listmonk, "PATCH", f"/subscribers/{key}", json={"status": "", "attribs": {"a": 1}})
+    assert optins(listmonk) == 2
+    call(listmonk, "PATCH", f"/subscribers/{key}", json={"preconfirm_subscriptions": True})
+    assert (optins(listmonk), status_of(listmonk, key)[1]) == (2, {1: "unconfirmed", 2: "unconfirmed"})
+    add(listmonk, "bob@example.com", lists=[2], preconfirm_subscriptions=True)
+    assert optins(listmonk) == 2
+
+
+def test_put_confirms_only_who_did_not_leave(listmonk: Sandbox) -> None:
+    key, body = add(listmonk, lists=[1, 2])["id"], {"email": "ada@example.com", "lists": [1, 2]}
+    call(listmonk, "PUT", "/subscribers/lists", json={"ids": [key], "target_list_ids": [1], "action": "unsubscribe"})
+    call(listmonk, "PUT", f"/subscribers/{key}", json={**body, "preconfirm_subscriptions": True})
+    assert status_of(listmonk, key)[1] == {1: "unsubscribed", 2: "confirmed"}
+    call(listmonk, "PUT", f"/subscribers/{key}", json=body)
+    assert status_of(listmonk, key)[1] == {1: "unsubscribed", 2: "confirmed"}
+
+
+@pytest.mark.parametrize(("version", "status"), [("5.1.0", 200), ("6.2.0", 403)])
+def test_lists_that_the_api_user_may_not_manage(listmonk: Sandbox, version: str, status: int) -> None:
+    become(listmonk, version, manages_lists=False)
+    answer = call(listmonk, "POST", "/subscribers", json={"email": "ada@example.com", "lists": [1]})
+    assert answer.status_code == status
+    if answer.ok:
+        assert answer.json()["data"]["lists"] == []
 
 
 def test_the_state_survives_in_a_file(tmp_path: Path) -> None:

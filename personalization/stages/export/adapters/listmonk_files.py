@@ -18,30 +18,46 @@ _SKIPPED = re.compile(r"skipping (?:invalid attributes JSON on )?line (\d+)\b[:.
 
 def adding_params(destination: ListmonkDestination, list_id: int) -> str:
     """The parameters of an import that adds who is not there, and touches nothing of who is."""
-    return _import_params([list_id], destination.new_contacts, overwrite=False, overwrite_userinfo=False)
+    return json.dumps(
+        {
+            "mode": "subscribe",
+            "subscription_status": destination.new_contacts,
+            "overwrite": False,
+            "overwrite_userinfo": False,
+            "overwrite_subscription_status": False,
+            "delim": ",",
+            "lists": [list_id],
+        }
+    )
 
 
 def rewriting_params(list_id: int, version: tuple[int, int] | None) -> str:
     """The parameters of an import that rewrites attributes and subscribes nobody, whoever it finds.
 
-    Before version 6 `overwrite` also sets the status of subscriptions: such an import names no lists. Later ones must
-    name a list. Whoever is not on it, any more or yet, comes onto it as unsubscribed.
+    Before version 6 `overwrite` also sets the status of subscriptions: such an import names no lists, and so touches
+    none. Later versions have a flag of its own for each, and must be told a list: whoever is not on it, any more or
+    yet, comes onto it as unsubscribed.
     """
     if version is not None and version < SPLIT_FLAGS:
-        return _import_params([], "unsubscribed", overwrite=True, overwrite_userinfo=True)
-    return _import_params([list_id], "unsubscribed", overwrite=False, overwrite_userinfo=True)
-
-
-def _import_params(list_ids: list[int], status: str, *, overwrite: bool, overwrite_userinfo: bool) -> str:
+        return json.dumps(
+            {
+                "mode": "subscribe",
+                "subscription_status": "unsubscribed",
+                "overwrite": True,
+                "overwrite_subscription_status": False,
+                "delim": ",",
+                "lists": [],
+            }
+        )
     return json.dumps(
         {
             "mode": "subscribe",
-            "subscription_status": status,
-            "overwrite": overwrite,
-            "overwrite_userinfo": overwrite_userinfo,
+            "subscription_status": "unsubscribed",
+            "overwrite": False,
+            "overwrite_userinfo": True,
             "overwrite_subscription_status": False,
             "delim": ",",
-            "lists": list_ids,
+            "lists": [list_id],
         }
     )
 
