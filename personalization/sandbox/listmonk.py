@@ -130,6 +130,8 @@ class ListmonkSandbox(PlatformSandbox):
             try:
                 if path == "/import/subscribers" and verb == "POST":
                     return Answer(200, {"data": self._import(request.headers, await request.body())})
+                if not all(part.isdigit() and int(part) for part in match.groups()):
+                    raise _Refused(400, "invalid ID")
                 keys = tuple(int(part) for part in match.groups())
                 if path.endswith("/export"):  # a file: without the envelope
                     return Answer(200, self.export_subscriber(keys))
@@ -171,14 +173,14 @@ class ListmonkSandbox(PlatformSandbox):
         if query.get("minimal", "").lower() in ("true", "1", "t"):
             return {"results": found, "total": len(found), "page": 1, "per_page": len(found)} if found else []
         page, per_page = _page(query)
-        shown = found[(page - 1) * per_page :][: per_page or None]
+        shown = [self.data.counted(entry) for entry in found[(page - 1) * per_page :][: per_page or None]]
         return {"results": shown, "total": len(found), "page": page, "per_page": per_page}
 
     def one_list(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
         found = [entry for entry in self.data.lists() if entry["id"] == keys[0]]
         if not found:
             raise _Refused(400, "List not found")
-        return found[0]
+        return self.data.counted(found[0])
 
     def add_list(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
         if not isinstance(body.get("name"), str) or not 1 <= len(body["name"]) <= 2000:
@@ -186,7 +188,7 @@ class ListmonkSandbox(PlatformSandbox):
         kind, optin = body.get("type"), body.get("optin")
         if kind not in ("private", "public") or optin not in ("single", "double"):
             raise _Refused(500, 'Error creating list: invalid input value for enum: ""')
-        return self.data.add_list(body["name"], kind, optin, body.get("tags") or [])
+        return self.data.counted(self.data.add_list(body["name"], kind, optin, body.get("tags") or []))
 
     def delete_list(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
         self.data.delete_list(keys[0])
@@ -215,12 +217,19 @@ class ListmonkSandbox(PlatformSandbox):
         """Everything about one subscriber; names of private lists are not told."""
         found = self.data.subscriber(keys[0])
         if found is None:
-            raise _Refused(400, f"Subscriber ({keys[0]}: ) not found")
+            raise _Refused(500, 'Error fetching subscribers: sql: Scan error on column index 0, name "email"')
         views, clicks = self.data.activity(keys[0])
         names = {int(key): campaign["name"] for key, campaign in self.mailings.campaigns.items()}
-        lists = [{"subscription_status": e["subscription_status"], "name": e["name"]} for e in found.pop("lists")]
+        lists = [
+            {
+                "subscription_status": entry["subscription_status"],
+                "name": "Private list" if entry["type"] == "private" else entry["name"],
+                "type": entry["type"],
+                "created_at": entry["subscription_created_at"],
+            }
+            for entry in found.pop("lists")
+        ]
         return {
-            "email": found["email"],
             "profile": [found],
             "subscriptions": lists,
             "campaign_views": [{"campaign": names.get(v["id"]), "views": v["view_count"]} for v in views],
@@ -305,7 +314,10 @@ class ListmonkSandbox(PlatformSandbox):
         return True
 
     def delete_subscribers(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
-        self.data.delete([int(text) for text in query.getlist("id")])
+        ids = query.getlist("id")
+        if not ids or not all(text.isdigit() for text in ids):
+            raise _Refused(400, "One or more invalid IDs given: ids")
+        self.data.delete([int(text) for text in ids])
         return True
 
     def change_lists(self, keys: tuple[int, ...], query: QueryParams, body: Any) -> Any:
@@ -313,7 +325,10 @@ class ListmonkSandbox(PlatformSandbox):
         if body.get("action") == "add":
             if body.get("status", "") not in ("", *SUBSCRIPTIONS):
                 raise _Refused(500, "invalid input value for enum subscription_status")
-            self.data.subscribe(subscribers, lists, body.get("status", ""))
+            try:
+                self.data.subscribe(subscribers, lists, body.get("status", ""))
+            except sqlite3.IntegrityError:
+                raise _Refused(500, "Error updating subscribers: violates foreign key constraint") from None
         elif body.get("action") == "unsubscribe":
             self.data.unsubscribe(subscribers, lists)
         elif body.get("action") == "remove":
@@ -350,12 +365,12 @@ def _credentials(header: str) -> str | None:
 
 
 async def _body(request: Request) -> dict[str, Any]:
+    if await request.body() and request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        raise _Refused(415, "Unsupported Media Type")
     try:
         body = await json_body(request)
     except ValueError as error:
         raise _Refused(400, f"Syntax error: {error}") from None
-    if body is not None and request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise _Refused(415, "Unsupported Media Type")
     if not isinstance(body or {}, dict):
         raise _Refused(400, "Unmarshal type error: expected an object")
     return body or {}
@@ -422,22 +437,22 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
         ("GET", r"/config", _S.config),
         ("GET", r"/lists", _S.all_lists),
         ("POST", r"/lists", _S.add_list),
-        ("GET", r"/lists/(\d+)", _S.one_list),
-        ("DELETE", r"/lists/(\d+)", _S.delete_list),
+        ("GET", r"/lists/([^/]+)", _S.one_list),
+        ("DELETE", r"/lists/([^/]+)", _S.delete_list),
         ("PUT", r"/subscribers/lists", _S.change_lists),
         ("PUT", r"/subscribers/blocklist", _S.blocklist),
-        ("PUT", r"/subscribers/(\d+)/blocklist", _S.blocklist),
+        ("PUT", r"/subscribers/([^/]+)/blocklist", _S.blocklist),
         ("GET", r"/subscribers", _S.query_subscribers),
         ("POST", r"/subscribers", _S.add_subscriber),
         ("DELETE", r"/subscribers", _S.delete_subscribers),
-        ("GET", r"/subscribers/(\d+)", _S.get_subscriber),
-        ("GET", r"/subscribers/(\d+)/activity", _S.show_activity),
-        ("GET", r"/subscribers/(\d+)/export", _S.get_subscriber),
+        ("GET", r"/subscribers/([^/]+)", _S.get_subscriber),
+        ("GET", r"/subscribers/([^/]+)/activity", _S.show_activity),
+        ("GET", r"/subscribers/([^/]+)/export", _S.get_subscriber),
         ("GET", r"/bounces", _S.show_bounces),
         ("GET", r"/campaigns", _S.show_campaigns),
-        ("PUT", r"/subscribers/(\d+)", _S.put_subscriber),
-        ("PATCH", r"/subscribers/(\d+)", _S.patch_subscriber),
-        ("DELETE", r"/subscribers/(\d+)", _S.delete_subscriber),
+        ("PUT", r"/subscribers/([^/]+)", _S.put_subscriber),
+        ("PATCH", r"/subscribers/([^/]+)", _S.patch_subscriber),
+        ("DELETE", r"/subscribers/([^/]+)", _S.delete_subscriber),
         ("GET", r"/import/subscribers", _S.import_stats),
         ("POST", r"/import/subscribers", _S.import_stats),
         ("DELETE", r"/import/subscribers", _S.stop_import),

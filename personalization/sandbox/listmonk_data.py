@@ -91,6 +91,14 @@ class Data:
     def lists(self) -> list[dict[str, Any]]:
         return [_list(row) for row in self._db.execute("select * from lists order by id")]
 
+    def counted(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """A list with its subscribers by status."""
+        rows = self._db.execute(
+            "select status, count(*) from subscriber_lists where list_id = ? group by status", (entry["id"],)
+        )
+        statuses = dict(rows.fetchall())
+        return {**entry, "subscriber_count": sum(statuses.values()), "subscriber_statuses": statuses}
+
     def add_list(self, name: str, kind: str, optin: str, tags: Sequence[str]) -> dict[str, Any]:
         now = moment()
         cursor = self._db.execute(
@@ -243,9 +251,9 @@ class Data:
         """`add-subscribers-to-lists`: a status that is given is written over what is there."""
         now = moment()
         self._db.executemany(
-            "insert into subscriber_lists select ?, id, ?, ?, ? from lists where id = ?"
-            " on conflict do update set status = iif(? <> '', ?, status)",
-            [(key, status or "unconfirmed", now, now, entry, status, status) for key in keys for entry in list_ids],
+            "insert into subscriber_lists values (?, ?, ?, ?, ?) on conflict do update set"
+            " status = iif(? <> '', ?, status)",
+            [(key, entry, status or "unconfirmed", now, now, status, status) for key in keys for entry in list_ids],
         )
 
     def unsubscribe(self, keys: Sequence[int], list_ids: Sequence[int]) -> None:

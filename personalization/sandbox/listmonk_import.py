@@ -6,6 +6,9 @@ import asyncio
 import csv
 import io
 import json
+import sqlite3
+import zipfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +26,10 @@ class NotStarted(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status, self.message = status, message
+
+
+class _Unreadable(Exception):
+    """A file that is no CSV, or not one of subscribers."""
 
 
 class Importer:
@@ -77,6 +84,8 @@ class Importer:
         if self.stats["status"] == "stopping" or (self.stats["status"] != "none" and self.version < FORGETS):
             raise NotStarted(500, "Error starting import: an import is already running")
         name, content = file
+        if not name.lower().endswith(".csv"):
+            content = self._unpacked(content)
         self.stats = {"name": name, "total": 0, "imported": 0, "status": "importing"}
         self._log = []
         self._say(f"processing '{name}'")
@@ -84,6 +93,19 @@ class Importer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return dict(self.stats)
+
+    def _unpacked(self, content: bytes) -> bytes:
+        """The first CSV file of a ZIP."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as packed:
+                found = [name for name in packed.namelist() if name.lower().endswith(".csv")]
+                if found:
+                    return packed.read(found[0])
+                problem = "no CSV files found in the ZIP"
+        except zipfile.BadZipFile:
+            problem = "zip: not a valid zip file"
+        self.stats["status"] = "failed"
+        raise NotStarted(500, f"Error processing ZIP file: {problem}")
 
     def stop(self) -> None:
         """Stop a running import, or clear what is known of a finished one."""
@@ -100,17 +122,27 @@ class Importer:
             self._say("stop request received")
             self.stats["status"] = "finished"
             return
+        written = 0
         try:
             rows = self._rows(content.decode(), str(params["delim"]))
             for start in range(0, len(rows), COMMIT_ROWS):
+                written = 0
                 with self._data.together():
                     for email, name, attribs in rows[start : start + COMMIT_ROWS]:
                         self._write(params, email, name, attribs)
-                self.stats["imported"] += len(rows[start : start + COMMIT_ROWS])
-        except (ValueError, csv.Error) as error:
-            self._say(f"error committing to DB: {error}")
+                        written += 1
+                self.stats["imported"] += written
+        except (_Unreadable, UnicodeDecodeError) as error:
+            # listmonk also leaves a transaction open that locks what it wrote, until it is started again
+            self._say(str(error))
             self.stats["status"] = "failed"
             return
+        except (ValueError, sqlite3.IntegrityError) as error:
+            self._say(f"error executing insert: {error}")
+            if written:  # a row that fails as the first of its transaction is no failure to listmonk
+                self._say("error committing to DB: sql: transaction has already been committed or rolled back")
+                self.stats["status"] = "failed"
+                return
         self.stats["status"] = "finished"
         self._say("imported finished")
 
@@ -121,9 +153,9 @@ class Importer:
         for unknown in (name for name in header if name not in _COLUMNS):
             self._say(f"ignoring unknown header '{unknown}'")
         if "email" not in header:
-            raise ValueError("'email' column not found")
+            raise _Unreadable(f"'email' column not found in '{self.stats['name']}'")
         rows = []
-        for number, cells in enumerate(lines, start=1):
+        for number, cells in enumerate(_readable(lines), start=1):
             if len(cells) != len(header):
                 self._say(f"skipping line {number}. record on line {number + 1}: wrong number of fields")
                 continue
@@ -167,3 +199,10 @@ class Importer:
 
     def _say(self, text: str) -> None:
         self._log.append(f"{datetime.now(UTC):%Y/%m/%d %H:%M:%S.%f} importer.go:1: {text}\n")
+
+
+def _readable(lines: Iterator[list[str]]) -> Iterator[list[str]]:
+    try:
+        yield from (cells for cells in lines if cells)
+    except csv.Error as error:
+        raise _Unreadable(f"error reading CSV '{error}'") from None

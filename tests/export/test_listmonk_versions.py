@@ -102,7 +102,7 @@ def test_new_ones_and_changes_and_opt_outs_in_one_run(old: Sandbox, open_shop: C
     assert audit_destination(shop.runtime, "listmonk", clock=HURRIED).clean
 
 
-@pytest.mark.parametrize("status", [404, 405])
+@pytest.mark.parametrize("status", [404, pytest.param(405, marks=pytest.mark.slow)])
 def test_a_server_that_tells_no_version_and_has_no_patch(shop: Shop, sandbox: Sandbox, status: int) -> None:
     """Built from source, for example: what it can is seen when it is asked."""
     export(shop)

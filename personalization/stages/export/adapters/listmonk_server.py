@@ -27,10 +27,9 @@ PATCHES = (6, 1)  # the first version that can change a subscriber in part
 WINDOW, LARGEST_WINDOW = 1_000, 64_000  # ids: pages of listmonk end at 50, and its offsets slow down with every page
 _UNDER_WAY = ("importing", "stopping")
 KEY_HINT = (
-    "check the API user and its token (Admin, Users), and that its role has lists:get_all, subscribers:get_all, "
-    "subscribers:manage, subscribers:import and subscribers:sql_query"
+    "check the API user and its token (Admin, Users), and that its role has lists:get_all, lists:manage_all (or a list "
+    "role that manages the list), subscribers:get_all, subscribers:manage, subscribers:import and subscribers:sql_query"
 )
-
 LIST_HINT = "the API user's role may not manage it (lists:manage_all, or a list role)"
 
 
