@@ -29,7 +29,6 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
-    type_coerce,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import URL, make_url
@@ -281,14 +280,23 @@ def insert_alike(
 def fetch_columns(connection: Connection, query: Select[Any]) -> list[list[Any]]:
     """The columns of a query's answer, each as one list, all in the same order of rows.
 
-    Several times as fast as fetching rows: the database writes each column as one JSON text, which is read at once.
-    Texts, whole numbers and nulls only.
+    The database writes each column as one JSON text, in one step, during which other threads of this process go on; one
+    row after the other would wait for them at each. Texts, whole numbers and their nulls, and bytes that are not null.
     """
     listed = query.subquery()
-    gather = func.json_group_array if connection.dialect.name == "sqlite" else func.json_agg
-    texts = [cast(gather(type_coerce(column, column.type)), Text) for column in listed.c]
+    sqlite = connection.dialect.name == "sqlite"
+    gather = func.json_group_array if sqlite else func.json_agg
+    binary = [isinstance(column.type, LargeBinary) for column in listed.c]
+    texts = [
+        cast(gather((func.hex(column) if sqlite else func.encode(column, "hex")) if is_binary else column), Text)
+        for column, is_binary in zip(listed.c, binary, strict=True)
+    ]
     found = connection.execute(select(*texts)).one()
-    return [json.loads(text) if text else [] for text in found]
+    columns = [json.loads(text) if text else [] for text in found]
+    return [
+        [bytes.fromhex(value) for value in column] if is_binary else column
+        for column, is_binary in zip(columns, binary, strict=True)
+    ]
 
 
 def fetch_texts(connection: Connection, query: Select[Any]) -> list[pa.Array]:

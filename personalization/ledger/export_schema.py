@@ -75,7 +75,9 @@ outbox = Table(
     Column("reason", Text),
     Column("attempt", Integer, nullable=False, comment="how often it was on its way"),
     Column("batch", Integer, comment="number of the request batch within the run"),
-    Column("receipt", Text, comment="how the destination names the batch, when it works later"),
+    Column(
+        "receipt", Text, comment="how the destination names the batch, when it works later"
+    ),  # now in the next table
     Column("epoch", BigInteger, nullable=False, comment="of the lease under which it changed last"),
     Column("cut_at", Instant, comment="when consent and suppressions were read for it last"),
     Column("changed_at", Instant, nullable=False),
@@ -87,6 +89,14 @@ outbox = Table(
     Index("ix_outbox_uncertain", "destination", **_only("state = 'uncertain'")),
     Index("ix_outbox_rejected", "destination", **_only("state = 'rejected'")),
     Index("ix_outbox_retractions", "run", "state", **_only("operation = 'retract'")),
+)
+
+outbox_receipts = Table(
+    "outbox_receipts",
+    metadata,
+    Column("run", BigInteger, ForeignKey("export_runs.run"), primary_key=True, autoincrement=False),
+    Column("batch", Integer, primary_key=True, autoincrement=False),
+    Column("receipt", Text, nullable=False, comment="how the destination names the batch, when it works later"),
 )
 
 # Written out, not as parameters: else SQLite does not see that an index of such rows alone is enough.

@@ -21,9 +21,9 @@ from personalization.as_of import AsOf
 from personalization.errors import ExportError, LedgerError
 from personalization.ledger import sends
 from personalization.ledger.contacts import acknowledge, resolve
-from personalization.ledger.engine import bulk_insert, one_of
+from personalization.ledger.engine import bulk_insert, fetch_columns, one_of
 from personalization.ledger.export_books import Books, read_books
-from personalization.ledger.export_schema import IS_RETRACTION, export_runs, outbox
+from personalization.ledger.export_schema import IS_RETRACTION, export_runs, outbox, outbox_receipts
 from personalization.ledger.frequency import HOLDS
 from personalization.ledger.leases import Lease
 from personalization.ledger.schema import now, to_micros
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from personalization.ledger.ledger import Ledger
 
 CHUNK = 5_000
+AT_ONCE = 100_000  # rows that are read as a few texts; more of them would make too long ones
 NEVER_SENT = ("planned", "cut")  # a row stays `cut` only where a version before migration 0012 left it
 ON_ITS_WAY = ("in_flight", "uncertain")
 _T = TypeVar("_T")
@@ -175,7 +176,7 @@ class Outbox:
                 connection.execute(
                     update(outbox)
                     .where(columns.id == known)
-                    .values(**row, epoch=lease.epoch, receipt=None, changed_at=now())
+                    .values(**row, epoch=lease.epoch, batch=None, receipt=None, changed_at=now())
                 )
             self._insert(connection, lease, run, destination, fresh, count_operations=False)
 
@@ -244,6 +245,8 @@ class Outbox:
         elif operations:
             query = query.where(outbox.c.operation.in_(operations))
         with self._ledger.read() as connection:
+            if limit is not None and limit <= AT_ONCE:
+                return list(map(OutboxRow._make, zip(*fetch_columns(connection, query), strict=True)))
             rows: Any = connection.execute(query).all()
             return list(map(OutboxRow._make, rows))
 
@@ -263,6 +266,7 @@ class Outbox:
     def cut(
         self,
         lease: Lease,
+        run: int,
         batch: int,
         cut_at: datetime,
         sent: Sequence[int],
@@ -297,13 +301,23 @@ class Outbox:
             cleared = [row_id for row_id in sent if row_id not in refused]
             leaving = {"cut_at": cut_at, "batch": batch, "attempt": outbox.c.attempt + 1}
             _move(connection, lease, cleared, ("planned",), state="in_flight", reason=None, **leaving)
+            # the number may have been that of a batch whose rows were put back: what it was called is not of this one
+            receipts = outbox_receipts.c
+            connection.execute(delete(outbox_receipts).where(receipts.run == run, receipts.batch == batch))
         return cleared
 
-    def keep_receipt(self, lease: Lease, ids: Sequence[int], receipt: str) -> None:
+    def keep_receipt(self, lease: Lease, run: int, batch: int, receipt: str) -> None:
         """Note how the destination names a batch that it works on later."""
         with self._ledger.begin() as connection:
             lease.hold(connection)
-            _move(connection, lease, ids, ("in_flight",), receipt=receipt)
+            connection.execute(insert(outbox_receipts).values(run=run, batch=batch, receipt=receipt))
+
+    def receipt(self, run: int, batch: int | None) -> str | None:
+        """How the destination names a batch; None when it has not said so (yet)."""
+        columns = outbox_receipts.c
+        query = select(columns.receipt).where(columns.run == run, columns.batch == batch)
+        with self._ledger.read() as connection:
+            return connection.execute(query).scalar_one_or_none()
 
     def put_back(self, lease: Lease, ids: Sequence[int]) -> None:
         """Rows that certainly did not arrive: planned again, for a new cut."""

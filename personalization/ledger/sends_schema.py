@@ -22,11 +22,9 @@ sends = Table(
     Column("outbox_id", BigInteger, nullable=False, comment="the outbox row that holds the slot"),
     Column("ended_day", Text, comment="business day on which the contact left the audience: it can't come back"),
     Column("reserved_at", Instant, nullable=False),
-    UniqueConstraint("campaign", "version", "customer_token"),
-    UniqueConstraint("campaign", "version", "address_token"),
+    UniqueConstraint("customer_token", "campaign", "version"),  # in this order they also serve to find a person's
+    UniqueConstraint("address_token", "campaign", "version"),
     CheckConstraint(one_of_these("state", ("reserved", "kept")), name="ck_sends_state"),
-    Index(None, "customer_token"),
-    Index(None, "address_token"),
     Index(None, "outbox_id"),
     Index(None, "day"),
 )

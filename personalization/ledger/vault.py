@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, select
 from sqlalchemy.exc import OperationalError
 
 from personalization.errors import LedgerError
-from personalization.ledger.engine import bulk_insert, location, one_of, outside_transactions
+from personalization.ledger.engine import bulk_insert, fetch_columns, location, one_of, outside_transactions
 from personalization.ledger.keys import KEY_BYTES, NONCE_BYTES, Keyring
 from personalization.ledger.replaced_addresses import FIELD, place_of_former, still_held
 from personalization.ledger.schema import now, to_micros, vault_items, vault_subjects
@@ -116,9 +116,8 @@ class Vault:
         with self._ledger.read() as connection:
             for chunk in _chunks(sorted(set(value_tokens))):
                 query = _SEALED.where(one_of(connection, vault_items.c.value_token, chunk)).order_by(*order)
-                found: Any = connection.execute(query).all()
-                for row in found:
-                    subject, field, source, version, token, sealed, key_id, wrapped = row
+                rows = zip(*fetch_columns(connection, query), strict=True)
+                for subject, field, source, version, token, sealed, key_id, wrapped in rows:
                     if token in revealed:  # several people can share a value, such as a first name
                         continue
                     cipher = AESGCM(self._keys.unwrap(wrapped, subject.encode(), key_id))

@@ -91,8 +91,8 @@ def test_every_step_checks_the_epoch(shop: Shop, step: str) -> None:
     expire(shop)
     manager.acquire("export:file")
     steps = {
-        "cut": lambda: outbox.cut(stale, 1, from_micros(0), [1], []),
-        "keep_receipt": lambda: outbox.keep_receipt(stale, [1], "receipt"),
+        "cut": lambda: outbox.cut(stale, run, 1, from_micros(0), [1], []),
+        "keep_receipt": lambda: outbox.keep_receipt(stale, run, 1, "receipt"),
         "put_back": lambda: outbox.put_back(stale, [1]),
         "settle": lambda: outbox.settle(stale, run, [Outcome(1, "acked")]),
         "append": lambda: outbox.append(stale, run, "file", [row]),

@@ -79,7 +79,7 @@ def test_who_opts_out_on_the_way_is_found_on_arrival(ledger: Ledger) -> None:
         late = LateOptOuts(ledger, town.cut, "shop")
         assert late.any_news()
         assert late.rows(run) == []
-        assert ledger.outbox.cut(lease, 1, from_micros(1), [row.id], []) == [row.id]
+        assert ledger.outbox.cut(lease, run, 1, from_micros(1), [row.id], []) == [row.id]
         ledger.suppressions.add(["e1"], "unsubscribed", "test")
         assert late.any_news()
         assert late.rows(run) == [], "to opt out before it arrives would be undone by its arrival"

@@ -143,6 +143,7 @@ class Delivery:
             grouped[row.batch, row.receipt].append(row)
         for (number, receipt), rows in grouped.items():
             prepared, unfit = self._prepare(rows)
+            receipt = receipt or self._outbox.receipt(self._to.run, number)
             batch = replace(self._batch(prepared, number or 0, self._clock.monotonic()), receipt=receipt)
             outcomes = self._poll(batch)
             if outcomes is None:
@@ -208,9 +209,8 @@ class Delivery:
         ]
         allowed = [row for row in prepared if str(row.contact.id) not in blocked]
         ids = [row.contact.id for row in allowed]
-        cleared = set(
-            self._outbox.cut(self._to.lease, number, moment, ids, [*unfit, *stopped], self._slots(rows, set(ids)))
-        )
+        to, slots = self._to, self._slots(rows, set(ids))
+        cleared = set(self._outbox.cut(to.lease, to.run, number, moment, ids, [*unfit, *stopped], slots))
         batch = self._batch([row for row in allowed if row.contact.id in cleared], number, begun)
         crash_point("export.after_cut")
         if not batch.rows:
@@ -235,7 +235,7 @@ class Delivery:
         crash_point("export.after_send")
         self._losses = 0
         if sent.receipt:
-            self._outbox.keep_receipt(self._to.lease, batch.ids, sent.receipt)
+            self._outbox.keep_receipt(self._to.lease, self._to.run, number, sent.receipt)
             self._open[sent.receipt] = batch
             crash_point("export.after_receipt")
         self._record(sent.outcomes)
