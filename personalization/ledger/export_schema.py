@@ -91,12 +91,12 @@ outbox = Table(
     Index("ix_outbox_retractions", "run", "state", **_only("operation = 'retract'")),
 )
 
-outbox_receipts = Table(
-    "outbox_receipts",
+outbox_batches = Table(
+    "outbox_batches",
     metadata,
     Column("run", BigInteger, ForeignKey("export_runs.run"), primary_key=True, autoincrement=False),
     Column("batch", Integer, primary_key=True, autoincrement=False),
-    Column("receipt", Text, nullable=False, comment="how the destination names the batch, when it works later"),
+    Column("receipt", Text, comment="how the destination names the batch, when it works later"),
 )
 
 # Written out, not as parameters: else SQLite does not see that an index of such rows alone is enough.

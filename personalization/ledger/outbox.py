@@ -15,7 +15,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from personalization.as_of import AsOf
 from personalization.errors import ExportError, LedgerError
@@ -23,7 +23,7 @@ from personalization.ledger import sends
 from personalization.ledger.contacts import acknowledge, resolve
 from personalization.ledger.engine import bulk_insert, fetch_columns, one_of
 from personalization.ledger.export_books import Books, read_books
-from personalization.ledger.export_schema import IS_RETRACTION, export_runs, outbox, outbox_receipts
+from personalization.ledger.export_schema import IS_RETRACTION, export_runs, outbox, outbox_batches
 from personalization.ledger.frequency import HOLDS
 from personalization.ledger.leases import Lease
 from personalization.ledger.schema import now, to_micros
@@ -52,7 +52,6 @@ class OutboxRow(NamedTuple):
     state: str
     attempt: int
     batch: int | None
-    receipt: str | None
 
 
 class Outcome(NamedTuple):
@@ -176,7 +175,7 @@ class Outbox:
                 connection.execute(
                     update(outbox)
                     .where(columns.id == known)
-                    .values(**row, epoch=lease.epoch, batch=None, receipt=None, changed_at=now())
+                    .values(**row, epoch=lease.epoch, batch=None, changed_at=now())
                 )
             self._insert(connection, lease, run, destination, fresh, count_operations=False)
 
@@ -251,17 +250,11 @@ class Outbox:
             return list(map(OutboxRow._make, rows))
 
     def next_batch_number(self, run: int) -> int:
-        """One more than the highest batch of which something left."""
-        columns = outbox.c
+        """One more than the number of any batch that was cut: none is given twice, whatever became of it."""
+        columns = outbox_batches.c
         with self._ledger.read() as connection:
-            return (
-                1
-                + connection.execute(
-                    select(func.coalesce(func.max(columns.batch), 0)).where(
-                        columns.run == run, columns.state.not_in(("planned", "cut", "suppressed"))
-                    )
-                ).scalar_one()
-            )
+            last = select(func.coalesce(func.max(columns.batch), 0)).where(columns.run == run)
+            return int(connection.execute(last).scalar_one()) + 1
 
     def cut(
         self,
@@ -301,21 +294,19 @@ class Outbox:
             cleared = [row_id for row_id in sent if row_id not in refused]
             leaving = {"cut_at": cut_at, "batch": batch, "attempt": outbox.c.attempt + 1}
             _move(connection, lease, cleared, ("planned",), state="in_flight", reason=None, **leaving)
-            # the number may have been that of a batch whose rows were put back: what it was called is not of this one
-            receipts = outbox_receipts.c
-            connection.execute(delete(outbox_receipts).where(receipts.run == run, receipts.batch == batch))
+            if cleared:
+                connection.execute(insert(outbox_batches).values(run=run, batch=batch))
         return cleared
 
     def keep_receipt(self, lease: Lease, run: int, batch: int, receipt: str) -> None:
         """Note how the destination names a batch that it works on later."""
         with self._ledger.begin() as connection:
             lease.hold(connection)
-            connection.execute(insert(outbox_receipts).values(run=run, batch=batch, receipt=receipt))
+            connection.execute(update(outbox_batches).where(*_is(run, batch)).values(receipt=receipt))
 
     def receipt(self, run: int, batch: int | None) -> str | None:
         """How the destination names a batch; None when it has not said so (yet)."""
-        columns = outbox_receipts.c
-        query = select(columns.receipt).where(columns.run == run, columns.batch == batch)
+        query = select(outbox_batches.c.receipt).where(*_is(run, batch))
         with self._ledger.read() as connection:
             return connection.execute(query).scalar_one_or_none()
 
@@ -323,7 +314,7 @@ class Outbox:
         """Rows that certainly did not arrive: planned again, for a new cut."""
         with self._ledger.begin() as connection:
             lease.hold(connection)
-            _move(connection, lease, ids, ("cut", *ON_ITS_WAY), state="planned", batch=None, receipt=None)
+            _move(connection, lease, ids, ("cut", *ON_ITS_WAY), state="planned", batch=None)
 
     def settle(self, lease: Lease, run: int, outcomes: Sequence[Outcome], day: str | None = None) -> None:
         """in_flight or uncertain → acked, rejected or uncertain; what is acked becomes what the destination knows.
@@ -383,6 +374,10 @@ _PLANNED = (
 )
 _COUNTED = {"add": "adds", "change": "changes", "remove": "removes", "retract": "retractions"}
 _ROW = tuple(outbox.c[name] for name in OutboxRow._fields)
+
+
+def _is(run: int, batch: int | None) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return outbox_batches.c.run == run, outbox_batches.c.batch == batch
 
 
 def _leave_audiences(connection: Connection, run: int, ids: Sequence[int], day: str | None) -> None:

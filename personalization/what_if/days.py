@@ -235,7 +235,6 @@ def _row(number: int, row: Mapping[str, Any]) -> OutboxRow:
         state="planned",
         attempt=0,
         batch=None,
-        receipt=None,
     )
 
 

@@ -176,6 +176,17 @@ class Kills:
         assert place > 4
 
     @pytest.mark.slow
+    def test_a_push_killed_twice_is_told_by_the_third(self, shop: Shop, platform: Any, killer: Killable) -> None:
+        shop.export(self.destination)
+        shop.withdraw(3)
+        for _ in range(2):
+            assert killer.push(shop.root, self.destination, "export.after_send") == -signal.SIGKILL
+        (told,) = push_opt_outs(shop.runtime, [self.destination])
+        assert told.state == "told"
+        assert self.opted_out(platform) == {address(3)}
+        assert all(books.closes and books.state == "closed" for books in shop.books(self.destination))
+
+    @pytest.mark.slow
     @pytest.mark.parametrize("crash_at", ["export.after_plan", "export.before_send", "export.after_send"])
     def test_opt_outs_of_a_killed_export_do_not_wait_for_the_next_one(
         self, shop: Shop, platform: Any, killer: Killable, crash_at: str

@@ -16,6 +16,18 @@ from personalization.ledger.schema import from_micros
 from personalization.sandbox import Sandbox
 from tests.export.shop import Shop, address, fields, when_requested
 
+ROW = {
+    "operation": "add",
+    "customer_token": "c",
+    "address_token": "a",
+    "campaign": "x",
+    "purpose": "p",
+    "payload": "{}",
+    "row_hash": "h",
+    "state": "planned",
+    "reason": None,
+}
+
 
 def expire(shop: Shop) -> None:
     with shop.runtime.ledger.begin() as connection:
@@ -76,18 +88,7 @@ def test_every_step_checks_the_epoch(shop: Shop, step: str) -> None:
     outbox, manager = shop.runtime.ledger.outbox, shop.runtime.ledger.leases
     stale = manager.acquire("export:file")
     head = RunHead("file", shop.runtime.as_of("2017-12-03"), "hash", "version", 1, 0)
-    row = {
-        "operation": "add",
-        "customer_token": "c",
-        "address_token": "a",
-        "campaign": "x",
-        "purpose": "p",
-        "payload": "{}",
-        "row_hash": "h",
-        "state": "planned",
-        "reason": None,
-    }
-    run = outbox.start(stale, head, [row])
+    run = outbox.start(stale, head, [ROW])
     expire(shop)
     manager.acquire("export:file")
     steps = {
@@ -95,14 +96,32 @@ def test_every_step_checks_the_epoch(shop: Shop, step: str) -> None:
         "keep_receipt": lambda: outbox.keep_receipt(stale, run, 1, "receipt"),
         "put_back": lambda: outbox.put_back(stale, [1]),
         "settle": lambda: outbox.settle(stale, run, [Outcome(1, "acked")]),
-        "append": lambda: outbox.append(stale, run, "file", [row]),
-        "resume": lambda: outbox.resume(stale, run, "file", [row]),
+        "append": lambda: outbox.append(stale, run, "file", [ROW]),
+        "resume": lambda: outbox.resume(stale, run, "file", [ROW]),
         "close": lambda: outbox.close(stale, run),
     }
     with pytest.raises(LeaseLost, match=r"the lease on 'export:file' \(epoch 1\) was taken over"):
         steps[step]()
     (kept,) = outbox.rows(run, ("planned",))
     assert (kept.state, kept.attempt) == ("planned", 0)
+
+
+def test_no_batch_number_is_given_twice_although_its_rows_never_arrived(shop: Shop) -> None:
+    outbox = shop.runtime.ledger.outbox
+    head = RunHead("file", shop.runtime.as_of("2017-12-03"), "hash", "version", 1, 0)
+    with shop.runtime.ledger.leases.held("export:file") as lease:
+        run = outbox.start(lease, head, [ROW])
+        assert outbox.next_batch_number(run) == 1
+        (row,) = outbox.rows(run, ("planned",))
+        assert outbox.cut(lease, run, 1, from_micros(0), [row.id], []) == [row.id]
+        outbox.keep_receipt(lease, run, 1, "job-1")
+        outbox.put_back(lease, [row.id])
+        assert outbox.next_batch_number(run) == 2
+        assert outbox.cut(lease, run, 2, from_micros(0), [row.id], []) == [row.id]
+        assert outbox.receipt(run, 1) == "job-1"
+        assert outbox.receipt(run, 2) is None, "what an earlier batch was called is not of this one"
+        outbox.settle(lease, run, [Outcome(row.id, "acked")])
+        assert outbox.close(lease, run).closes
 
 
 def test_books_that_do_not_close_fail_the_run(shop: Shop) -> None:

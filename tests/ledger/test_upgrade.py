@@ -54,7 +54,9 @@ def test_releases_and_receipts_of_schema_0013_are_kept(new_url: str) -> None:
             found = connection.execute(text(f"select {columns} from sends order by id")).all()
         assert [tuple(row) for row in found] == sent
         (row,) = ledger.outbox.rows(1, ("uncertain",))
-        assert (row.batch, row.receipt, ledger.outbox.receipt(1, 3)) == (3, "old-receipt", None)
+        assert row.batch == 3
+        assert ledger.outbox.receipt(1, 3) == "old-receipt"
+        assert ledger.outbox.next_batch_number(1) == 4
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,6 @@ class Delivery:
         *,
         late: LateOptOuts | None = None,
         patience: float | None = None,
-        number: int | None = None,
     ) -> None:
         self._ledger, self._outbox = ledger, ledger.outbox
         self._keys, self._vault = keys, ledger.vault(keys)
@@ -95,7 +94,7 @@ class Delivery:
         self._hurried: set[int] = set()  # retractions that were sent ahead of the batch that was read meanwhile
         self._waited = 0.0
         self._losses = 0
-        self._number = number  # of the next batch: nobody else numbers batches while the lease is held
+        self._number: int | None = None  # of the next batch: nobody else numbers batches while the lease is held
 
     def deliver(self) -> None:
         """Send everything that is planned, retractions first, and wait for the destination to finish.
@@ -138,12 +137,12 @@ class Delivery:
     def reconcile(self) -> int:
         """Find out what became of uncertain rows by looking at the destination. Returns how many are planned again."""
         again = 0
-        grouped: dict[tuple[int | None, str | None], list[OutboxRow]] = defaultdict(list)
+        grouped: dict[int | None, list[OutboxRow]] = defaultdict(list)
         for row in self._outbox.rows(self._to.run, ("uncertain",)):
-            grouped[row.batch, row.receipt].append(row)
-        for (number, receipt), rows in grouped.items():
+            grouped[row.batch].append(row)
+        for number, rows in grouped.items():
             prepared, unfit = self._prepare(rows)
-            receipt = receipt or self._outbox.receipt(self._to.run, number)
+            receipt = self._outbox.receipt(self._to.run, number)
             batch = replace(self._batch(prepared, number or 0, self._clock.monotonic()), receipt=receipt)
             outcomes = self._poll(batch)
             if outcomes is None:
@@ -215,10 +214,10 @@ class Delivery:
         crash_point("export.after_cut")
         if not batch.rows:
             return
+        self._number += 1
         if self._clock.monotonic() >= batch.deadline:
             self._put_back(batch.ids)
             return
-        self._number += 1
         crash_point("export.before_send")
         try:
             sent = self._adapter.send(batch)

@@ -131,24 +131,20 @@ class _Export:
             if plan.guard:
                 log.warning("%s: %s; let pass by %s", self._name, plan.guard, override)
             if open_run:
-                run, number = open_run.run, None
+                run = open_run.run
                 self._outbox.resume(lease, run, self._name, list(_rows(plan)))
             else:
-                number = 1
                 run = self._outbox.start(lease, self._head(plan, override if plan.guard else None), _rows(plan))
             crash_point("export.after_plan")
-            exported = self._deliver(lease, run, plan, number)
+            exported = self._deliver(lease, run, plan)
             self._ledger.pushes.note_acknowledged(run, self._cut.person)
             if not self._outbox.rows(run, ("held", "uncertain"), operations=("retract",), limit=1):
                 self._ledger.pushes.note_told(self._name, seen)
             segments = update_segments(self._runtime, self._name, self._as_of, self._adapter, sent=plan.sends)
             return replace(exported, made=[*exported.made, *segments])
 
-    def _deliver(self, lease: Lease, run: int, plan: Plan, number: int | None) -> Exported:
-        """Send what was planned and close the run, with its problem when there was one.
-
-        `number` is that of the first batch, where it is known.
-        """
+    def _deliver(self, lease: Lease, run: int, plan: Plan) -> Exported:
+        """Send what was planned and close the run, with its problem when there was one."""
         made: list[str] = []
         left = "not sent"
         try:
@@ -157,7 +153,7 @@ class _Export:
                 with _explained():
                     made = adapter.setup(Contacts(self._ledger).fields(self._name))
                 assignment = Assignment(self._name, self._as_of.key, plan.hash, run, lease)
-                delivery = self._delivery(adapter, assignment, plan, number)
+                delivery = self._delivery(adapter, assignment, plan)
                 delivery.deliver()
                 self._retract_late(lease, run, delivery)
                 unknown = bool(self._outbox.rows(run, ("uncertain",), limit=1))
@@ -224,22 +220,10 @@ class _Export:
             override=override,
         )
 
-    def _delivery(
-        self, adapter: Adapter, assignment: Assignment, plan: Plan | None = None, number: int | None = None
-    ) -> Delivery:
+    def _delivery(self, adapter: Adapter, assignment: Assignment, plan: Plan | None = None) -> Delivery:
         cut = Watch(self._cut, plan.rows.filter(pc.is_valid(plan.rows["address_token"]))) if plan else self._cut
         late = LateOptOuts(self._ledger, self._cut, self._name)
-        return Delivery(
-            self._ledger,
-            self._keys,
-            adapter,
-            cut,
-            assignment,
-            self._clock,
-            self._frequency,
-            late=late,
-            number=number,
-        )
+        return Delivery(self._ledger, self._keys, adapter, cut, assignment, self._clock, self._frequency, late=late)
 
     def _adapter(self) -> Guarded:
         return adapter_for(self._runtime.program, self._name, self._runtime.workspace, self._clock, ledger=self._ledger)

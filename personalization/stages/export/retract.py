@@ -103,7 +103,6 @@ def _tell(runtime: Runtime, name: str, lease: Lease, clock: Clock) -> Told:
     late = LateOptOuts(ledger, cut, name)
     open_run = outbox.open_run(name)
     rows = late.rows(open_run.run if open_run else None)
-    number = outbox.next_batch_number(open_run.run) if open_run else None  # before rows forget theirs
     left_over = open_run is not None and _take_up(outbox, lease, open_run.run)
     if not rows and not left_over:
         if open_run and open_run.plan_hash == OPT_OUTS:  # interrupted when all was told
@@ -122,7 +121,7 @@ def _tell(runtime: Runtime, name: str, lease: Lease, clock: Clock) -> Told:
     problem: ExportError | None = None
     try:
         _set_up(Contacts(ledger).fields(name), adapter, name)
-        delivery = Delivery(ledger, runtime.keys, adapter, cut, assignment, clock, patience=PATIENCE, number=number)
+        delivery = Delivery(ledger, runtime.keys, adapter, cut, assignment, clock, patience=PATIENCE)
         delivery.retract()
     except ExportError as error:
         problem = error
