@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from personalization.sandbox import run_sandbox
 from personalization.warehouse import Warehouse
@@ -43,8 +44,7 @@ class Line:
         """The same workspace on a platform of its own with the same contacts, for tests that change something."""
         root = Path(shutil.copytree(self.cli.root, folder / "shop"))
         state = folder / "mailchimp.sqlite"
-        with closing(sqlite3.connect(self.state)) as original, closing(sqlite3.connect(state)) as copied:
-            original.backup(copied)
+        _copy_state(self.state, state)
         with run_sandbox("mailchimp", api_key=API_KEY, list_id="demo000001", state=state) as sandbox:
             yield Cli(root, sandbox.base_url)
 
@@ -60,11 +60,35 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def line(blank: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    root = Path(shutil.copytree(blank, tmp_path_factory.mktemp("line") / "shop"))
+def built(blank: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of a workspace after its first run: made by one test process, for all of them. Copy it, don't use it.
+
+    `shop` is the workspace, `mailchimp.sqlite` the platform's state, `first.json` what the run printed.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "built"
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "first.json").exists():
+            root = Path(shutil.copytree(blank, folder / "shop"))
+            state = folder / "mailchimp.sqlite"
+            with run_sandbox("mailchimp", api_key=API_KEY, list_id="demo000001", state=state) as sandbox:
+                result = Cli(root, sandbox.base_url).run("run", "--as-of", DAY, "--json")
+            assert result.returncode == 0, result.stderr[-4000:]
+            (folder / "first.json").write_text(result.stdout)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def line(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    root = Path(shutil.copytree(built / "shop", tmp_path_factory.mktemp("line") / "shop"))
     state = tmp_path_factory.mktemp("platform") / "mailchimp.sqlite"
+    _copy_state(built / "mailchimp.sqlite", state)
     with run_sandbox("mailchimp", api_key=API_KEY, list_id="demo000001", state=state) as sandbox:
-        cli = Cli(root, sandbox.base_url)
-        result = cli.run("run", "--as-of", DAY, "--json")
-        assert result.returncode == 0, result.stderr[-4000:]
-        yield Line(cli, sandbox, state, json.loads(result.stdout), fingerprints(root))
+        first = json.loads((built / "first.json").read_text())
+        yield Line(Cli(root, sandbox.base_url), sandbox, state, first, fingerprints(root))
+
+
+def _copy_state(source: Path, target: Path) -> None:
+    """Copy a database whose latest changes may still be in its write-ahead log."""
+    with closing(sqlite3.connect(source)) as original, closing(sqlite3.connect(target)) as copied:
+        original.backup(copied)
