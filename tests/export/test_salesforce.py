@@ -18,7 +18,7 @@ from personalization.ledger.export_books import ExportBooks
 from personalization.rules.native import Native
 from personalization.sandbox import Sandbox, run_sandbox
 from personalization.stages.export import adapters
-from personalization.stages.export.adapters.base import Clock, Lost
+from personalization.stages.export.adapters.base import Clock, DestinationError, Lost
 from personalization.stages.export.adapters.registry import adapter_for
 from personalization.stages.export.adapters.salesforce_shapes import BLOCKED_SECONDS
 from personalization.stages.export.exporter import Exported, setup_destination
@@ -461,3 +461,11 @@ def test_no_secret_token_or_address_in_any_log_or_ledger_text(
     for secret in (*map(address, shop.rows), address(2).replace("@", "%40"), sandbox.api_key, token):
         assert secret not in caplog.text
         assert secret.encode() not in ledger
+
+
+def test_a_data_extension_that_is_not_found_yet_may_be_new(shop: Shop, sandbox: Sandbox) -> None:
+    assert call(sandbox, "GET", "/data/v1/customobjects", params={"$search": KEY}).json()["items"] == []
+    segments = adapter_for(shop.runtime.program, "salesforce", shop.runtime.workspace).segments()
+    with pytest.raises(DestinationError, match=f"no data extension '{KEY}'") as failed:
+        segments.bring([Native("keen", "Keen", "salesforce", "[SCORE] > 0.03")])
+    assert "half a minute" in str(failed.value.hint)

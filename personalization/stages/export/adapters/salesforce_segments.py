@@ -39,7 +39,10 @@ class SalesforceSegments:
         """See `NativeSegments.bring`. Every query is started, so that the data extensions are up to date."""
         source = self._extension(self._destination.data_extension)
         if source is None:
-            raise DestinationError(f"Salesforce has no data extension '{self._destination.data_extension}'")
+            raise DestinationError(
+                f"Salesforce has no data extension '{self._destination.data_extension}'",
+                hint="if it was made just now, try again in half a minute: Salesforce's search shows it late",
+            )
         queries = self._queries()
         made = []
         for native in wanted:
