@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from personalization.sandbox import Sandbox, run_sandbox
-from tests.export.listmonk import SETTINGS, point_at
+from tests.export.listmonk import SETTINGS, become, point_at
 from tests.export.shop import Shop
 from tests.results.contract import ResultsContract, killer
 
@@ -48,4 +48,26 @@ class TestListmonkInShort:
     shop, platform = ResultsContract.shop, TestListmonkResults.platform
 
     def test_results_come_back_once(self, shop: Shop, platform: Sandbox) -> None:
+        self.whole.check_in_short(shop, platform)
+
+
+class _BeforeVersion6(TestListmonkResults):
+    gives = frozenset({"bounced", "complained"})
+
+
+class TestListmonkBeforeVersion6:
+    """Nothing tells when somebody viewed or clicked: that is no problem, and opt-outs come all the same."""
+
+    whole = _BeforeVersion6()
+    destination, settings, customers = whole.destination, whole.settings, whole.customers
+    shop = ResultsContract.shop
+
+    @pytest.fixture
+    def platform(self, server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+        server.reset()
+        become(server, "5.1.0")
+        point_at(server, monkeypatch)
+        return server
+
+    def test_opt_outs_come_back_without_views(self, shop: Shop, platform: Sandbox) -> None:
         self.whole.check_in_short(shop, platform)
