@@ -627,13 +627,18 @@ class ListmonkDestination(PlatformDestination):
 
 
 class ActiveCampaignDestination(PlatformDestination):
-    same_contacts: ClassVar[frozenset[str]] = frozenset({"base_url", "api_token", "guard", "requests_per_second"})
+    same_contacts: ClassVar[frozenset[str]] = frozenset(
+        {"base_url", "api_token", "guard", "requests_per_second", "automations"}
+    )
 
     platform: Literal["activecampaign"]
     base_url: str = Field(description="of the account: Settings, Developer; write it as ${env:NAME}")
     api_token: str = Field(description="write it as ${env:NAME}")
     list_id: int = Field(gt=0, description="the number in the list's address: Contacts, Lists")
     requests_per_second: int = Field(default=5, gt=0, description="ActiveCampaign's limit for a whole account is 5")
+    automations: bool = Field(
+        default=True, description="whether bulk imports start the account's automations, as one contact after the other"
+    )
 
 
 class SalesforceDestination(PlatformDestination):

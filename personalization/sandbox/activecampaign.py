@@ -73,9 +73,10 @@ class ActiveCampaignSandbox(PlatformSandbox):
         self.account.begin()
 
     def further_routes(self) -> list[BaseRoute]:
-        """The older API; and a way for tests to lift the limits, which would make every test wait."""
+        """The older API; for tests, limits that are lifted (they would wait), and what imports start."""
         return [
             Route("/_sandbox/limits", self._set_limits, methods=["PUT"]),
+            Route("/_sandbox/automations", self._show_automations),
             Route("/admin/api.php", self._older_api, methods=["GET"]),
         ]
 
@@ -214,6 +215,9 @@ class ActiveCampaignSandbox(PlatformSandbox):
             return self.response(Answer(fault.status, fault.body, fault.headers))
         refusal = self.refuses(request, request.url.path)
         return self.response(refusal or Answer(200, self.reports.call(request.query_params)))
+
+    async def _show_automations(self, request: Request) -> Response:
+        return JSONResponse({"contacts": self.imports.starting_automations()})
 
     async def _set_limits(self, request: Request) -> Response:
         limits = await request.json()

@@ -52,6 +52,9 @@ class Imports:
             return _failed(_INVALID, ["The request body is larger than 400KB."])
         if len(contacts) > MAX_CONTACTS:
             return _failed(_INVALID, [f"Up to {MAX_CONTACTS} contacts may be imported at once."])
+        quiet = body.get("exclude_automations", False)
+        if not isinstance(quiet, bool):
+            return _failed(_INVALID, ["'exclude_automations' must be a boolean."])
         reasons = [
             {"contact": number, "failureReason": reason}
             for number, contact in enumerate(contacts)
@@ -62,7 +65,7 @@ class Imports:
         self._begun.append(now)
         key = str(uuid.uuid4())
         job = {"status": "waiting", "success": [], "failure": [], "contacts": contacts, "day": _today()}
-        self._store.put("imports", key, job)
+        self._store.put("imports", key, {**job, "automations": not quiet})
         self._run_later(key)
         message = "Contact import queued"
         return Answer(200, {"Success": 1, "queued_contacts": len(contacts), "batchId": key, "message": message})
@@ -88,6 +91,10 @@ class Imports:
             for kind, days in counts.items()
         }
         return Answer(200, shown)
+
+    def starting_automations(self) -> int:
+        """How many contacts came by imports that let the account's automations start."""
+        return sum(len(job["contacts"]) for job in self._store.all("imports").values() if job["automations"])
 
     def start(self) -> None:
         for key, job in list(self._store.all("imports").items()):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from personalization.errors import ExportError, ProgramError
 from personalization.ledger import VaultItem
@@ -297,6 +298,18 @@ def test_many_contacts_of_which_nobody_knows_are_read_in_portions(
         export(shop)
     assert imports(sandbox) == 1
     assert contacts(sandbox)[address(3)]["status"] == "2"
+
+
+@pytest.mark.parametrize(("setting", "starting"), [("", 40), ("\n    automations: false", 0)])
+def test_imports_start_automations_unless_told_otherwise(
+    sandbox: Sandbox, open_shop: Callable[[int], Shop], setting: str, starting: int
+) -> None:
+    shop = open_shop(40)
+    shop.edit("destinations", "list_id: 1", f"list_id: 1{setting}")
+    assert export(shop).acked == 40
+    assert imports(sandbox) == 1
+    answer = requests.get(f"{sandbox.url}/_sandbox/automations", timeout=10)
+    assert answer.json() == {"contacts": starting}
 
 
 def test_imports_are_split_by_count_and_size() -> None:

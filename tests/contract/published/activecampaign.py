@@ -33,7 +33,8 @@ CALLS = [
         body={
             "contacts": [
                 {"email": str, "fields?": [{"id": int, "value": str}], "subscribe?": [{"listid": DIGITS}]},
-            ]
+            ],
+            "exclude_automations?": bool,
         },
         answers={
             200: {"Success": int, "queued_contacts": int, "batchId": str, "message": str},

@@ -163,7 +163,9 @@ class Calls:
     def start_import(self, contacts: Sequence[dict[str, Any]], deadline: float) -> Answer:
         """Queue contacts: an answer with a `batchId`, or a 400 that says which contacts are wrong."""
         self._imports.wait(self.http.clock)
-        body = {"contacts": list(contacts)}
+        body: dict[str, Any] = {"contacts": list(contacts)}
+        if not self._destination.automations:
+            body["exclude_automations"] = True
         answer = self.http.call("POST", "/import/bulk_import", body=body, repeatable=False, deadline=deadline)
         if answer.status == 400 and "rate limit" in words(answer).lower():
             raise Postponed("ActiveCampaign takes 100 imports a minute", 60.0)
