@@ -98,36 +98,43 @@ def export_plan_renderables(plan: Plan) -> Iterator[RenderableType]:
 def books_renderables(runs: Sequence[Books]) -> Iterator[RenderableType]:
     """The books of export runs, one a line."""
     ends = ("planned", "acked", "rejected", "suppressed", "invalid", "uncertain", "held")
-    table = new_table("Export runs", ["run", "destination", "as of"], ends, ["state"])
+    shown = _filled(runs, ends, always=ends[:2])
+    table = new_table("Export runs", ["run", "destination", "as of"], shown, ["state"])
     for books in runs:
         state = books.state if books.closes else "does not close"
         if books.problem:
             state += f": {books.problem}"
-        add_row(table, str(books.run), books.destination, books.as_of, *(getattr(books, end) for end in ends), state)
+        add_row(table, str(books.run), books.destination, books.as_of, *(getattr(books, end) for end in shown), state)
     yield table
+    if none := [end for end in ends if end not in shown]:
+        yield Text(f"{', '.join(none)}: none", style="dim")
 
 
 def status_renderables(destinations: Sequence[Status]) -> Iterator[RenderableType]:
     """How destinations stand, one a line."""
-    table = new_table(
-        "Destinations",
-        ["destination", "platform", "last run"],
-        ["present", "removed", "opted out", "uncertain", "refused"],
-        ["now"],
-    )
+    names = {"present": "present", "removed": "removed", "retracted": "opted out", "uncertain": "uncertain"}
+    names["refused"] = "refused"
+    shown = _filled(destinations, tuple(names), always=("present", "retracted"))
+    working = ["now"] if any(each.working for each in destinations) else []
+    table = new_table("Destinations", ["destination", "platform", "last run"], [names[name] for name in shown], working)
     for each in destinations:
         last = f"{each.last.as_of}, {each.last.state}" if each.last else "never"
-        numbers = (each.present, each.removed, each.retracted, each.uncertain, each.refused)
-        add_row(
-            table, each.destination, each.platform, last, *numbers, f"at work: {each.working}" if each.working else ""
-        )
+        now = [f"at work: {each.working}" if each.working else ""] if working else []
+        add_row(table, each.destination, each.platform, last, *(getattr(each, name) for name in shown), *now)
     yield table
+    if none := [names[name] for name in names if name not in shown]:
+        yield Text(f"{', '.join(none)}: none", style="dim")
     for each in destinations:
         if each.circuit:
             yield Text(f"{each.destination}: {each.circuit}", style="yellow")
         if each.requests_this_year:
             today, year = each.requests_today, each.requests_this_year
             yield Text(f"{each.destination}: {today:,} requests today, {year:,} this year", style="dim")
+
+
+def _filled(rows: Sequence[Any], names: Sequence[str], always: Sequence[str]) -> list[str]:
+    """Columns of numbers worth the room of a terminal: those that are not 0 in every row."""
+    return [name for name in names if name in always or any(getattr(row, name) for row in rows)]
 
 
 def rejections_renderables(destination: str, rows: Sequence[dict[str, Any]]) -> Iterator[RenderableType]:
@@ -241,13 +248,17 @@ def _export(runs: Sequence[Any]) -> Table:
     return table
 
 
+_WHOLE = ("run", "destination", "platform", "as of", "last run")
+"""Columns that stay readable only unbroken."""
+
+
 def new_table(title: str, words: Sequence[str], numbers: Sequence[str], last: Sequence[str] = ()) -> Table:
     """An empty table with columns of words, of numbers, and of words again."""
     table = Table(
         title=f"\n{title}", title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False
     )
     for name in words:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in _WHOLE)
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     for name in last:
