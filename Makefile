@@ -58,7 +58,7 @@ bench-large: $(VENV)/.dev ## Segments of 2 million customers and 80 million even
 
 lock: $(BIN)/uv ## Resolve requirements/*.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
-	  --extra demo --extra postgres --extra spark --extra dev pyproject.toml --output-file requirements/dev.lock
+	  --extra demo --extra postgres --extra s3 --extra spark --extra dev pyproject.toml --output-file requirements/dev.lock
 	@$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra demo --constraint requirements/dev.lock pyproject.toml --output-file requirements/demo.lock
 

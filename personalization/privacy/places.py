@@ -68,6 +68,7 @@ LEDGER: dict[str, Place] = {
     "models": Place(Fate.NONE, "Models"),
     "opt_out_pushes": Place(Fate.NONE, "How long opt-outs took to the platforms"),
     "outbox": Place(Fate.BLANKED, "What was sent about you to platforms"),
+    "outbox_batches": Place(Fate.NONE, "What platforms call batches"),
     "preference_events": Place(Fate.REMOVED, "What you chose to read about, and how often"),
     "privacy_log": Place(
         Fate.KEPT, "What was done about your requests", "must be kept for at least 24 months (CCPA section 7101)"

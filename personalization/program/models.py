@@ -547,7 +547,10 @@ class PlatformDestination(DestinationModel):
 
 class CsvDestination(DestinationModel):
     platform: Literal["csv"]
-    folder: str | None = Field(default=None, description="default: var/exports/<destination>")
+    folder: str | None = Field(
+        default=None,
+        description="a folder, or an object-store URL such as s3://bucket/out; default: var/exports/<destination>",
+    )
 
 
 class MailchimpDestination(PlatformDestination):

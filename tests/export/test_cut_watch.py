@@ -20,6 +20,8 @@ from personalization.stages.export.cut_watch import Watch
 PURPOSES = {"mail": Purpose(title="Mail"), "orders": Purpose(title="Orders", lawful_basis="contract")}
 START = datetime(2017, 1, 1, tzinfo=UTC)
 
+SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))]
+
 
 class Town:
     """People with several identifiers, who say things at random."""
@@ -84,7 +86,7 @@ def ledger(tmp_path: Path) -> Ledger:
 @pytest.mark.parametrize("look_up", [0, 1_000])
 @pytest.mark.parametrize("few", [0, 5_000])
 @pytest.mark.parametrize("tidy", [True, False])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_table_of_contacts_is_judged_like_each_contact_alone(
     ledger: Ledger, seed: int, tidy: bool, few: int, look_up: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +128,7 @@ def test_one_token_of_another_key_among_thousands_is_found(ledger: Ledger, tmp_p
         Cut(ledger, PURPOSES, pa.table({"identifier_token": tokens, "customer_token": tokens}))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_whoever_watches_knows_what_a_fresh_look_shows(ledger: Ledger, seed: int) -> None:
     town = Town(ledger, seed, tidy=True)
     town.speak(15)

@@ -43,7 +43,7 @@ def take_as_known(town: Town) -> None:
 
 
 @pytest.mark.parametrize("tidy", [True, False])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
 def test_looks_at_what_is_new_add_up_to_a_look_at_everybody(ledger: Ledger, seed: int, tidy: bool) -> None:
     town = Town(ledger, seed, tidy=tidy)
     take_as_known(town)

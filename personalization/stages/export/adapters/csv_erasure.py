@@ -6,14 +6,11 @@ import csv
 import hashlib
 import io
 import json
-import os
-from collections.abc import Collection
-from pathlib import Path
 
-MANIFEST = "manifest.json"
+from personalization.stages.export.adapters.csv_store import MANIFEST, CsvStore
 
 
-def erase(folders: Collection[Path], addresses: set[str], external_ids: set[str]) -> int:
+def erase(store: CsvStore, addresses: set[str], external_ids: set[str]) -> int:
     """Remove the rows of people by address or external id. Each file is replaced as a whole, the manifest last.
 
     Returns
@@ -23,11 +20,12 @@ def erase(folders: Collection[Path], addresses: set[str], external_ids: set[str]
     """
     wanted = {address.casefold() for address in addresses}
     removed: set[str] = set()
-    for folder in folders:
+    for folder in store.folders():
         changed = False
-        for path in sorted(folder.glob("*.csv")):
-            with path.open(encoding="utf-8", newline="") as lines:
-                header, *rows = csv.reader(lines)
+        for file in store.files(folder):
+            if not file.endswith(".csv"):
+                continue
+            header, *rows = csv.reader(io.StringIO(store.read(folder, file).decode(), newline=""))
             kept = []
             for row in rows:
                 named = dict(zip(header, row, strict=False))
@@ -36,24 +34,24 @@ def erase(folders: Collection[Path], addresses: set[str], external_ids: set[str]
                 else:
                     kept.append(row)
             if len(kept) < len(rows):
-                _replace(path, _as_csv([header, *kept]))
+                store.replace(folder, file, _as_csv([header, *kept]))
                 changed = True
         # also when a crash came between the files and their manifest
-        if changed or not _agrees(folder):
-            _replace(folder / MANIFEST, _manifest(folder))
+        if changed or not _agrees(store, folder):
+            store.replace(folder, MANIFEST, _manifest(store, folder))
     return len(removed)
 
 
-def _agrees(folder: Path) -> bool:
-    described = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    return all(entry["sha256"] == _sha256((folder / entry["name"]).read_bytes()) for entry in described)
+def _agrees(store: CsvStore, folder: str) -> bool:
+    described = json.loads(store.read(folder, MANIFEST))["files"]
+    return all(entry["sha256"] == _sha256(store.read(folder, entry["name"])) for entry in described)
 
 
-def _manifest(folder: Path) -> bytes:
+def _manifest(store: CsvStore, folder: str) -> bytes:
     """The manifest with what the files are now, and a word that people were erased from them."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = json.loads(store.read(folder, MANIFEST))
     for entry in manifest["files"]:
-        content = (folder / entry["name"]).read_bytes()
+        content = store.read(folder, entry["name"])
         rows = sum(1 for _ in csv.reader(io.StringIO(content.decode(), newline=""))) - 1
         entry.update(rows=rows, bytes=len(content), sha256=_sha256(content))
     manifest["erased"] = True
@@ -68,12 +66,3 @@ def _as_csv(rows: list[list[str]]) -> bytes:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\r\n").writerows(rows)
     return buffer.getvalue().encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -33,6 +32,7 @@ from personalization.stages.export.adapters import (
     salesforce_shapes,
 )
 from personalization.stages.export.adapters.base import Adapter, Clock, Limits
+from personalization.stages.export.adapters.csv_store import CsvStore, LocalStore, ObjectStore, is_object_store
 from personalization.stages.export.adapters.guarded import Guarded
 from personalization.stages.export.adapters.traffic import Traffic
 from personalization.workspace import Workspace
@@ -143,7 +143,7 @@ def _opened(
     timezone = ZoneInfo(program.settings.timezone)
     traffic = Traffic(name, destination.limits, ledger, timezone, urgent=urgent) if ledger else None
     if isinstance(destination, CsvDestination):
-        return csv.CsvAdapter(destination, name, csv_folder(destination, name, workspace))
+        return csv.CsvAdapter(destination, name, _csv_store(program, destination, name, workspace, clock))
 
     def secret(key: str) -> str:
         at = program.position("destinations", ("destinations", name, key))
@@ -178,6 +178,11 @@ def _opened(
     )
 
 
-def csv_folder(destination: CsvDestination, name: str, workspace: Workspace) -> Path:
-    """Where a CSV destination writes: `folder` below the workspace, or var/exports/<destination>."""
-    return workspace.root / destination.folder if destination.folder else workspace.exports / name
+def _csv_store(
+    program: Program, destination: CsvDestination, name: str, workspace: Workspace, clock: Clock | None
+) -> CsvStore:
+    """Where a CSV destination writes: `folder` below the workspace or in an object store, or var/exports/<name>."""
+    if destination.folder is None:
+        return LocalStore(name, workspace.exports / name)
+    folder = resolve_secret(destination.folder, at=program.position("destinations", ("destinations", name, "folder")))
+    return ObjectStore(name, folder, clock) if is_object_store(folder) else LocalStore(name, workspace.root / folder)
