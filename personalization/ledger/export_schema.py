@@ -155,6 +155,14 @@ export_circuits = Table(
     Column("changed_at", Instant, nullable=False),
 )
 
+export_audiences = Table(
+    "export_audiences",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("tags", Text, nullable=False, comment="JSON: the tag of each campaign"),
+    Column("run", BigInteger, nullable=False, comment="the newest run whose contacts they hold"),
+)
+
 export_repairs = Table(
     "export_repairs",
     metadata,

@@ -46,6 +46,7 @@ LEDGER: dict[str, Place] = {
     "consent_conflicts": Place(Fate.KEPT, "Statements that came twice with different content", _PROOF),
     "consent_events": Place(Fate.KEPT, "What you agreed to and withdrew", _PROOF),
     "export_requests": Place(Fate.NONE, "Requests to platforms by day"),
+    "export_audiences": Place(Fate.NONE, "Tags at platforms"),
     "export_circuits": Place(Fate.NONE, "Platforms that failed again and again"),
     "export_repairs": Place(Fate.NONE, "Repairs that somebody ordered"),
     "export_retries": Place(Fate.NONE, "Retries of what platforms refused"),

@@ -554,7 +554,7 @@ class CsvDestination(DestinationModel):
 
 
 class MailchimpDestination(PlatformDestination):
-    same_contacts: ClassVar[frozenset[str]] = frozenset({"base_url", "api_key", "guard", "new_contacts"})
+    same_contacts: ClassVar[frozenset[str]] = frozenset({"base_url", "api_key", "guard", "new_contacts", "tags"})
 
     platform: Literal["mailchimp"]
     base_url: str | None = Field(default=None, description="default: from the data centre at the end of the API key")
@@ -562,6 +562,9 @@ class MailchimpDestination(PlatformDestination):
     list_id: str
     new_contacts: Literal["subscribed", "pending"] = Field(
         default="subscribed", description="status of contacts new to the list; existing contacts keep theirs"
+    )
+    tags: dict[Name, Annotated[str, Field(min_length=1, max_length=100)]] = Field(
+        default={}, description="campaign: the tag that its contacts carry, and no other contact of ours"
     )
 
 

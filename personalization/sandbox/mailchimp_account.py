@@ -30,7 +30,7 @@ class Account:
         self.fields = MergeFields(store, list_id)
         self.members = Members(store, list_id, self.fields)
         self.reports = Reports(Mailings(store), list_id)
-        self.segments = Segments(store, list_id, self.fields, lambda: self.members.all)
+        self.segments = Segments(store, list_id, self.fields, lambda: self.members.all, self.members.tag)
 
     def handle(self, method: str, path: str, query: Query, body: Any) -> Answer:
         """Answer one call. `path` is the part below /3.0, `body` the parsed JSON or None."""
@@ -195,13 +195,26 @@ def _patch_segment(account: Account, parts: tuple[str, ...], query: Query, body:
     return Answer(200, account.segments.change(_member(account, parts), _object(body)))
 
 
+def _batch_segment(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
+    changed = account.segments.batch(_member(account, parts), _object(body))
+    for name in ("members_added", "members_removed"):
+        changed[name] = [account.members.shown(member) for member in changed[name]]
+    return Answer(200, changed)
+
+
 def _delete_segment(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
     account.segments.delete(_member(account, parts))
     return Answer(204)
 
 
 def _segment_members(account: Account, parts: tuple[str, ...], query: Query, body: Any) -> Answer:
-    found = account.segments.members(_member(account, parts))
+    further = {
+        "unsubscribed": "include_unsubscribed",
+        "cleaned": "include_cleaned",
+        "transactional": "include_transactional",
+    }
+    statuses = {"subscribed", *(status for status, flag in further.items() if query.get(flag) == "true")}
+    found = account.segments.members(_member(account, parts), statuses)
     shown = [account.members.shown(member) for member in _page(found, query)]
     return Answer(200, {"members": shown, "total_items": len(found)})
 
@@ -231,6 +244,7 @@ _ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
         ("GET", "/lists/{}/segments", _list_segments),
         ("POST", "/lists/{}/segments", _add_segment),
         ("GET", "/lists/{}/segments/{}", _get_segment),
+        ("POST", "/lists/{}/segments/{}", _batch_segment),
         ("PATCH", "/lists/{}/segments/{}", _patch_segment),
         ("DELETE", "/lists/{}/segments/{}", _delete_segment),
         ("GET", "/lists/{}/segments/{}/members", _segment_members),

@@ -1,4 +1,4 @@
-"""Saved segments of the Mailchimp sandbox: conditions on merge fields, and who meets them now.
+"""Segments of the Mailchimp sandbox: saved ones with conditions on merge fields, and static ones, which are tags.
 
 What Mailchimp's documents leave open is a setting, so that a test can try both ways: whether a member without a value
 passes `not`, `notcontain` and, counted as 0, `less`, `greater` and `is`; and whether texts are compared in lower case.
@@ -6,7 +6,7 @@ passes `not`, `notcontain` and, counted as 0, `less`, `greater` and `is`; and wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -15,7 +15,7 @@ from personalization.sandbox.answers import invalid, not_found
 from personalization.sandbox.mailchimp_fields import MergeFields
 from personalization.sandbox.store import Store
 
-MOST_CONDITIONS, LONGEST_NAME = 5, 100
+MOST_CONDITIONS, LONGEST_NAME, MOST_AT_ONCE = 5, 100, 500
 _BLANKS = ("blank", "blank_not")
 _OPS = {
     "TextMerge": ("is", "not", "contains", "notcontain", "starts", "ends", "greater", "less", *_BLANKS),
@@ -44,6 +44,8 @@ class Segments:
 
     Parameters
     ----------
+    tag : callable
+        Gives tags to a member and takes them: what the member's own path does.
     blanks_pass, ignores_case : bool
         The ways to read what is not documented.
     """
@@ -54,15 +56,22 @@ class Segments:
         list_id: str,
         fields: MergeFields,
         members: Callable[[], Mapping[str, Any]],
+        tag: Callable[[str, Mapping[str, Any]], None],
         *,
         blanks_pass: bool = True,
         ignores_case: bool = True,
     ) -> None:
         self._store, self._list_id, self._fields, self._all_members = store, list_id, fields, members
+        self._tag = tag
         self._kind = f"segments:{list_id}"
         self.blanks_pass, self.ignores_case = blanks_pass, ignores_case
 
     def all(self) -> list[dict[str, Any]]:
+        """Also the tags that were made by giving them to a member."""
+        known = {one["name"] for one in self._store.all(self._kind).values()}
+        carried = {tag["name"] for member in self._all_members().values() for tag in member["tags"]}
+        for name in sorted(carried - known):
+            self.create({"name": name, "static_segment": []})
         return [self.shown(one) for one in self._store.all(self._kind).values()]
 
     def get(self, key: str) -> dict[str, Any]:
@@ -88,20 +97,49 @@ class Segments:
         self.get(key)
         self._store.delete(self._kind, key)
 
-    def members(self, key: str) -> list[dict[str, Any]]:
-        """Subscribed members who meet the conditions now."""
-        options = self.get(key)["options"]
+    def batch(self, key: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Add members to a static segment and take others out; addresses that are not in the list are ignored."""
+        segment = self.get(key)
+        if not segment.get("static"):
+            raise invalid("Only static segments can be changed like this.", [])
+        asked = {}
+        for name in ("members_to_add", "members_to_remove"):
+            asked[name] = body.get(name) or []
+            if not isinstance(asked[name], list) or not all(isinstance(one, str) for one in asked[name]):
+                raise invalid(_SCHEMA, [(name, "Schema describes array, something else found instead")])
+            if len(asked[name]) > MOST_AT_ONCE:
+                raise invalid(_SCHEMA, [(name, f"Array must contain at most {MOST_AT_ONCE} items")])
+        by_address = {member["email_address"].lower(): member for member in self._all_members().values()}
+        changed: dict[str, list[dict[str, Any]]] = {}
+        for name, status in (("members_to_add", "active"), ("members_to_remove", "inactive")):
+            found = [by_address[one.lower()] for one in asked[name] if one.lower() in by_address]
+            changed[name] = [member for member in found if _carries(member, segment) == (status == "inactive")]
+            for member in changed[name]:
+                self._tag(member["email_address"], {"tags": [{"name": segment["name"], "status": status}]})
+        added, removed = changed["members_to_add"], changed["members_to_remove"]
+        counts = {"total_added": len(added), "total_removed": len(removed), "error_count": 0}
+        return {"members_added": added, "members_removed": removed, "errors": [], **counts}
+
+    def members(self, key: str, statuses: Collection[str] = ("subscribed",)) -> list[dict[str, Any]]:
+        """Members of some statuses who meet the conditions now, or carry the tag."""
+        segment = self.get(key)
+        if segment.get("static"):
+            everybody = self._all_members().values()
+            return [member for member in everybody if member["status"] in statuses and _carries(member, segment)]
+        options = segment["options"]
         join = all if options["match"] == "all" else any
         return [
             member
             for member in self._all_members().values()
-            if member["status"] == "subscribed"
+            if member["status"] in statuses
             and join(self._meets(member["merge_fields"], one) for one in options["conditions"])
         ]
 
     def shown(self, segment: Mapping[str, Any]) -> dict[str, Any]:
         count = len(self.members(str(segment["id"])))
-        return {**segment, "member_count": count, "type": "saved", "list_id": self._list_id}
+        kind = "static" if segment.get("static") else "saved"
+        said = {name: value for name, value in segment.items() if name != "static"}
+        return {**said, "member_count": count, "type": kind, "list_id": self._list_id}
 
     def _checked(self, body: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
         name = body.get("name")
@@ -109,6 +147,10 @@ class Segments:
             raise invalid(_SCHEMA, [("name", "Required fields were not provided: name")])
         if any(o["name"] == name for o in self._store.all(self._kind).values() if not known or o["id"] != known["id"]):
             raise invalid("Sorry, that tag or segment already exists.", [("name", "Already exists")])
+        if "static_segment" in body or (known and known.get("static")):
+            if body.get("static_segment"):
+                raise invalid("The sandbox makes static segments empty: add members afterwards.", [])
+            return {"name": name, "static": True, "updated_at": _now()}
         options = body.get("options") or (known or {}).get("options")
         if not isinstance(options, dict) or options.get("match") not in ("any", "all"):
             raise invalid(_SCHEMA, [("options.match", "Value must be one of: any, all")])
@@ -167,6 +209,10 @@ class Segments:
 
 
 _SCHEMA = "The resource submitted could not be validated. For field-specific details, see the 'errors' array."
+
+
+def _carries(member: Mapping[str, Any], segment: Mapping[str, Any]) -> bool:
+    return any(tag["name"] == segment["name"] for tag in member["tags"])
 
 
 def _now() -> str:

@@ -109,6 +109,8 @@ def test_every_exchange_is_as_the_platform_documents_it(
     shop = Shop.open(tmp_path / "shop", customers)
     if settings:
         shop.add_destination(name, settings)
+    if name == "mailchimp":
+        shop.edit("destinations", "platform: mailchimp", "platform: mailchimp\n    tags: {december: December}")
     use(shop, sandbox, name, content)
     base = sandbox.url + ("/3.0" if name == "mailchimp" else "")
     found = [one for exchange in exchanges for one in exchange.misfits(published.CALLS, base, published.ERROR)]

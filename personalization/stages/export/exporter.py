@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from personalization.as_of import AsOf
 from personalization.crash_points import crash_point
 from personalization.errors import ExportError
+from personalization.ledger.audiences import Audiences
 from personalization.ledger.contacts import Contacts
 from personalization.ledger.export_books import Books
 from personalization.ledger.generation import Generations
@@ -33,6 +34,7 @@ from personalization.stages.export.garbage import seldom_collected
 from personalization.stages.export.late import LateOptOuts
 from personalization.stages.export.native import update_segments
 from personalization.stages.export.planner import Plan, plan_destination, read_identity
+from personalization.stages.export.tags import update_tags
 
 if TYPE_CHECKING:
     from personalization.runtime import Runtime
@@ -86,6 +88,7 @@ def setup_destination(runtime: Runtime, name: str, clock: Clock | None = None) -
     """Make what is missing at a destination, such as fields.
 
     A field that was there before has lost its values with its deletion; so all contacts are sent again by the next run.
+    The next run also looks anew at who carries which tag.
     Returns what was made, in words. Raises `ExportError` when the destination can't be used.
     """
     destination_of(runtime.program, name)
@@ -96,6 +99,7 @@ def setup_destination(runtime: Runtime, name: str, clock: Clock | None = None) -
             made = adapter.setup(frozenset())
         if any(field in words for words in made for field in known):
             Contacts(runtime.ledger).forget(lease, name)
+        Audiences(runtime.ledger).forget(lease, name)
     return made
 
 
@@ -141,7 +145,9 @@ class _Export:
             if not self._outbox.rows(run, ("held", "uncertain"), operations=("retract",), limit=1):
                 self._ledger.pushes.note_told(self._name, seen)
             segments = update_segments(self._runtime, self._name, self._as_of, self._adapter, sent=plan.sends)
-            return replace(exported, made=[*exported.made, *segments])
+            crash_point("export.before_tags")
+            tags = update_tags(self._runtime, self._name, lease, self._adapter, lambda: self._cut)
+            return replace(exported, made=[*exported.made, *segments, *tags])
 
     def _deliver(self, lease: Lease, run: int, plan: Plan) -> Exported:
         """Send what was planned and close the run, with its problem when there was one."""

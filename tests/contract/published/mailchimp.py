@@ -121,8 +121,29 @@ CALLS = [
     Call(
         "POST /lists/{list_id}/segments",
         f"{API}list-segments/add-segment/",
-        body={"name": str, "options": OPTIONS},
+        body={"name": str, "options?": OPTIONS, "static_segment?": [str]},
         answers={200: SEGMENT},
+    ),
+    Call(
+        "GET /lists/{list_id}/segments/{segment_id}/members",
+        f"{API}list-segment-members/list-members-in-segment/",
+        query={**PAGED, **{f"include_{kind}": "true|false" for kind in ("unsubscribed", "cleaned", "transactional")}},
+        answers={200: {"members": [{"email_address": str}]}},
+    ),
+    Call(
+        "POST /lists/{list_id}/segments/{segment_id}",
+        f"{API}list-segments/batch-add-or-remove-members/",
+        body={"members_to_add?": [str], "members_to_remove?": [str]},
+        answers={
+            200: {
+                "members_added": [MEMBER],
+                "members_removed": [MEMBER],
+                "errors": [{"email_addresses": [str], "error": str}],
+                "total_added": int,
+                "total_removed": int,
+                "error_count": int,
+            }
+        },
     ),
     Call(
         "POST /batches",

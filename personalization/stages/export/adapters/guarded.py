@@ -28,6 +28,7 @@ from personalization.stages.export.adapters.base import (
 from personalization.stages.export.adapters.native import HasSegments, NativeSegments
 from personalization.stages.export.adapters.results import HasResults, Page, ResultsReader, Window
 from personalization.stages.export.adapters.sending import UNKNOWN_FORM, unknown_form
+from personalization.stages.export.adapters.tags import HasTags, Tags
 
 
 @contextmanager
@@ -100,6 +101,10 @@ class Guarded:
     def segments(self) -> NativeSegments | None:
         """The platform's own segments; None where it has none."""
         return self._adapter.segments() if isinstance(self._adapter, HasSegments) else None
+
+    def tags(self) -> Tags | None:
+        """The platform's tags; None where it has none that we use."""
+        return self._adapter.tags() if isinstance(self._adapter, HasTags) else None
 
     def results(self) -> ResultsReader | None:
         """The reader of what became of mailings; None where nothing can be read back."""

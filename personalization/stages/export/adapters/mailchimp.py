@@ -33,6 +33,7 @@ from personalization.stages.export.adapters.mailchimp_shapes import (
     subscriber_hash,
     words,
 )
+from personalization.stages.export.adapters.mailchimp_tags import MailchimpTags
 from personalization.stages.export.adapters.sending import UNKNOWN_FORM, Sending, in_parallel, unknown_form
 from personalization.stages.export.adapters.traffic import Traffic
 
@@ -191,6 +192,10 @@ class MailchimpAdapter:
     def segments(self) -> MailchimpSegments:
         """The list's own segments."""
         return MailchimpSegments(self._http, self._destination.list_id)
+
+    def tags(self) -> MailchimpTags:
+        """The list's tags."""
+        return MailchimpTags(self._http, self._destination.list_id)
 
     def _send_directly(self, batch: Batch) -> Sent:
         sending = Sending()

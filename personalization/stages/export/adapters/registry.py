@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -74,6 +75,12 @@ def check_fields(program: Program, name: str) -> None:
     ]
     if isinstance(destination, MailchimpDestination):
         problems += [(("fields", n), text) for n, text in mailchimp_shapes.field_problems(destination.fields)]
+        problems += _unknown_campaigns(program, "tags", destination.tags)
+        problems += [
+            (("tags", campaign), f"the tag '{tag}' is another campaign's already: each needs its own")
+            for number, (campaign, tag) in enumerate(destination.tags.items())
+            if tag in list(destination.tags.values())[:number]
+        ]
     if isinstance(destination, ListmonkDestination):
         problems += [(("fields", n), text) for n, text in listmonk_shapes.field_problems(destination.fields)]
     if isinstance(destination, ActiveCampaignDestination):
@@ -82,11 +89,7 @@ def check_fields(program: Program, name: str) -> None:
         problems += salesforce_shapes.problems(destination)
     if isinstance(destination, HubspotDestination):
         problems += hubspot_shapes.problems(destination)
-        problems += [
-            (("lists", campaign), f"there is no campaign '{campaign}' ({did_you_mean(campaign, program.campaigns)})")
-            for campaign in destination.lists
-            if campaign not in program.campaigns
-        ]
+        problems += _unknown_campaigns(program, "lists", destination.lists)
     if problems:
         raise ProgramError(
             f"{len(problems)} problems in destination '{name}'",
@@ -98,6 +101,14 @@ def check_fields(program: Program, name: str) -> None:
                 for path, text in problems
             ],
         )
+
+
+def _unknown_campaigns(program: Program, setting: str, given: Iterable[str]) -> list[Problem]:
+    return [
+        ((setting, campaign), f"there is no campaign '{campaign}' ({did_you_mean(campaign, program.campaigns)})")
+        for campaign in given
+        if campaign not in program.campaigns
+    ]
 
 
 def mapping_version(destination: Destination) -> str:
