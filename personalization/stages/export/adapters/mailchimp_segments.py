@@ -5,13 +5,13 @@ https://mailchimp.com/developer/marketing/api/list-segments/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from personalization.rules.native import Native
 from personalization.stages.export.adapters.base import DestinationError
-from personalization.stages.export.adapters.http import Answer, Http
-from personalization.stages.export.adapters.mailchimp_shapes import words
+from personalization.stages.export.adapters.http import Http
+from personalization.stages.export.adapters.mailchimp_setup import expect
 from personalization.stages.export.adapters.native import Brought, left_over, name_of, shows
 
 PAGE = 1000
@@ -25,14 +25,14 @@ class MailchimpSegments:
 
     def bring(self, wanted: Sequence[Native]) -> Brought:
         """See `NativeSegments.bring`. One request when nothing has changed."""
-        existing = self._existing()
+        existing = {str(one["name"]): one for one in pages(self._http, self._path, {}, "segments")}
         made = []
         for native in wanted:
             name = name_of(native)
             body = {"name": name, "options": native.content}
             known = existing.get(name)
             if known is None:
-                self._expect(self._http.call("POST", self._path, body=body, repeatable=False), f"make '{name}'")
+                expect(self._http, self._http.call("POST", self._path, body=body, repeatable=False), f"make '{name}'")
                 made.append(f"segment '{name}'")
             elif known.get("type") == "static":
                 raise DestinationError(
@@ -40,23 +40,20 @@ class MailchimpSegments:
                     hint="rename or delete it at Mailchimp: Audience, Tags",
                 )
             elif not shows(known.get("options"), native.content):
-                self._expect(self._http.call("PATCH", f"{self._path}/{known['id']}", body=body), f"change '{name}'")
+                expect(
+                    self._http, self._http.call("PATCH", f"{self._path}/{known['id']}", body=body), f"change '{name}'"
+                )
                 made.append(f"segment '{name}' changed")
         return Brought(made, left_over(list(existing), wanted, "Mailchimp"))
 
-    def _existing(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-        offset = 0
-        while True:
-            query: dict[str, str | int] = {"count": PAGE, "offset": offset}
-            answer = self._expect(self._http.call("GET", self._path, query=query), "list its segments")
-            page = answer.body["segments"]
-            found |= {str(one["name"]): one for one in page}
-            offset += PAGE
-            if len(page) < PAGE:
-                return found
 
-    def _expect(self, answer: Answer, what: str) -> Answer:
-        if not answer.ok:
-            raise DestinationError(f"Mailchimp would not {what}: {self._http.redact(words(answer))}")
-        return answer
+def pages(http: Http, path: str, query: Mapping[str, str | int], of: str) -> Iterator[Any]:
+    """What all pages of an answer hold under a name."""
+    offset = 0
+    while True:
+        answer = http.call("GET", path, query={**query, "count": PAGE, "offset": offset})
+        page = expect(http, answer, f"list its {of}").body[of]
+        yield from page
+        offset += PAGE
+        if len(page) < PAGE:
+            return

@@ -6,13 +6,11 @@ https://mailchimp.com/developer/marketing/api/list-segments/batch-add-or-remove-
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from personalization.stages.export.adapters.base import DestinationError
-from personalization.stages.export.adapters.http import Answer, Http
-from personalization.stages.export.adapters.mailchimp_shapes import words
+from personalization.stages.export.adapters.http import Http
+from personalization.stages.export.adapters.mailchimp_segments import pages
+from personalization.stages.export.adapters.mailchimp_setup import expect
 
-PAGE = 1000
 AT_ONCE = 500
 
 
@@ -27,16 +25,15 @@ class MailchimpTags:
         if name in self._known():
             return False
         body = {"name": name, "static_segment": []}
-        answer = self._expect(
-            self._http.call("POST", self._path, body=body, repeatable=False), f"make the tag '{name}'"
-        )
+        answer = self._http.call("POST", self._path, body=body, repeatable=False)
+        answer = expect(self._http, answer, f"make the tag '{name}'")
         self._known()[name] = int(answer.body["id"])
         return True
 
     def carriers(self, name: str) -> Iterator[str]:
         path = f"{self._path}/{self._known()[name]}/members"
         whoever = {"include_unsubscribed": "true", "include_cleaned": "true", "include_transactional": "true"}
-        for member in self._pages(path, {"fields": "members.email_address", **whoever}, "members"):
+        for member in pages(self._http, path, {"fields": "members.email_address", **whoever}, "members"):
             yield str(member["email_address"])
 
     def change(self, name: str, add: Sequence[str], remove: Sequence[str]) -> int:
@@ -47,32 +44,15 @@ class MailchimpTags:
                 "members_to_add": add[start : start + AT_ONCE],
                 "members_to_remove": remove[start : start + AT_ONCE],
             }
-            body = {name: list(addresses) for name, addresses in portions.items() if addresses}
-            answer = self._expect(self._http.call("POST", path, body=body), f"change who carries the tag '{name}'")
+            body = {kind: list(addresses) for kind, addresses in portions.items() if addresses}
+            answer = self._http.call("POST", path, body=body)
+            answer = expect(self._http, answer, f"change who carries the tag '{name}'")
             refused += int(answer.body.get("error_count", 0))
         return refused
 
     def _known(self) -> dict[str, int]:
+        """Numbers of the tags that are there, by name."""
         if self._ids is None:
-            self._ids = {}
-            for one in self._pages(self._path, {}, "segments"):
-                if one["type"] == "static":
-                    self._ids[str(one["name"])] = int(one["id"])
-                else:
-                    self._ids.pop(str(one["name"]), None)
+            segments = pages(self._http, self._path, {}, "segments")
+            self._ids = {str(one["name"]): int(one["id"]) for one in segments if one["type"] == "static"}
         return self._ids
-
-    def _pages(self, path: str, query: dict[str, str | int], of: str) -> Iterator[Any]:
-        offset = 0
-        while True:
-            answer = self._http.call("GET", path, query={**query, "count": PAGE, "offset": offset})
-            page = self._expect(answer, "list its tags").body[of]
-            yield from page
-            offset += PAGE
-            if len(page) < PAGE:
-                return
-
-    def _expect(self, answer: Answer, what: str) -> Answer:
-        if not answer.ok:
-            raise DestinationError(f"Mailchimp would not {what}: {self._http.redact(words(answer))}")
-        return answer
