@@ -13,7 +13,7 @@ from personalization.sandbox import Sandbox
 from personalization.stages.export.adapters.registry import check_fields
 from personalization.stages.export.exporter import setup_destination
 from tests.export.killable import Killable, killable
-from tests.export.shop import DAY, Shop, address
+from tests.export.shop import DAY, Shop, address, when_requested
 
 TAGS = "platform: mailchimp\n    tags: {december: In December, favourites: Favourites}"
 
@@ -84,6 +84,18 @@ def test_who_leaves_or_opts_out_loses_it(tagged: Shop, sandbox: Sandbox) -> None
     tagged.export()
     assert not {address(2), address(3)} & set.union(*carriers(sandbox).values())
     assert sandbox.members()[address(3)]["status"] == "unsubscribed"
+
+
+def test_who_opts_out_after_the_delivery_gets_no_tag(tagged: Shop, sandbox: Sandbox) -> None:
+    """A tag can start an automation, so consent is looked at once more."""
+    segments = f"/lists/{sandbox.list_id}/segments"
+    sandbox.fault("slow", path=segments, method="POST", seconds=1.0)  # time enough for it
+    with when_requested(sandbox, segments, lambda: tagged.withdraw(3)):
+        exported = tagged.export()
+    assert exported.books.acked == 8, "delivered before"
+    tags = carriers(sandbox)
+    assert address(3) not in set.union(*tags.values())
+    assert set.union(*tags.values()) == {address(number) for number in range(8)} - {address(3)}
 
 
 def test_contacts_that_others_tagged_are_left_alone(tagged: Shop, sandbox: Sandbox) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from personalization.errors import ExportError
@@ -24,8 +25,6 @@ from personalization.stages.export.adapters.tags import Tags
 from personalization.stages.export.cut import Cut
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from personalization.runtime import Runtime
 
 PORTION = 500
@@ -79,7 +78,9 @@ def _bring(runtime: Runtime, tags: Tags, tag: str, known: pa.Table, campaign: st
     addresses = list(tags.carriers(tag))
     normal = [normalise_email(address) or address for address in addresses]
     carrying = dict(zip(runtime.keys.tokens("email", normal), addresses, strict=True))
-    missing = should.filter(pc.invert(pc.is_in(should["address_token"], value_set=_texts(carrying))))
+    missing = should.filter(
+        pc.invert(pc.is_in(should["address_token"], value_set=pa.array(list(carrying), pa.string())))
+    )
     wanted = set(should["address_token"].to_pylist())
     leaving = [address for token, address in carrying.items() if token in ours and token not in wanted]
     added = refused = 0
@@ -99,14 +100,8 @@ def _addresses(runtime: Runtime, contacts: pa.Table, cut: Callable[[], Cut]) -> 
     """Addresses of those who may be written to at this moment."""
     names = ("address_token", "customer_token", "purpose")
     rows: Sequence[tuple[str, str, str]] = list(zip(*(contacts[name].to_pylist() for name in names), strict=True))
-    blocked = cut().blocked(
+    found = runtime.ledger.vault(runtime.keys).reveal([address for address, _, _ in rows])
+    blocked = cut().blocked(  # last of all: nothing comes between it and the request
         [cuts.Contact(address, purpose, (customer, address)) for address, customer, purpose in rows]
     )
-    found = runtime.ledger.vault(runtime.keys).reveal([address for address, _, _ in rows if address not in blocked])
-    return [found[address] for address, _, _ in rows if address in found]
-
-
-def _texts(values: dict[str, str]) -> pa.Array:
-    import pyarrow as pa
-
-    return pa.array(list(values), pa.string())
+    return [found[address] for address, _, _ in rows if address in found and address not in blocked]

@@ -17,7 +17,7 @@ from personalization.stages.export.adapters.base import Clock, DestinationError,
 
 MANIFEST = "manifest.json"
 _S3 = {"connect_timeout": 5, "read_timeout": 20, "retries": {"total_max_attempts": 1}}
-_S3_TRIES = 3  # of s3fs itself; all of them together end within the patience of a batch's deadline
+_S3_TRIES = 3  # of s3fs itself: an object that a store does not answer about is given up after 75 seconds or so
 
 
 class CsvStore(Protocol):
